@@ -1,0 +1,1 @@
+"""Infrastructor: see, ask about and safely change every Linux machine you own, over SSH."""

@@ -1,0 +1,179 @@
+"""Every error the product raises on purpose.
+
+    InfrastructorError
+    ├── ValidationFailed            the request itself is wrong; nothing ran
+    ├── Unauthenticated             no token, or one that is unknown, expired or revoked
+    ├── PermissionDenied            the caller's role may not do this
+    ├── ReadOnlyMode                the server was started to read only
+    ├── NotFound
+    │   ├── DeviceNotFound
+    │   └── OperationNotFound
+    ├── Conflict                    the thing exists already, or changed meanwhile
+    │   └── PlanRejected            a plan token is unknown, used, expired, or the state moved on
+    ├── SSHConnectionError          no command reached the device
+    │   ├── SSHAuthenticationError
+    │   ├── HostKeyUntrusted        no key was ever trusted for this device
+    │   ├── HostKeyMismatch         the device shows another key than the trusted one
+    │   ├── SSHTimeout
+    │   └── CircuitOpen             it failed a moment ago; we wait before trying again
+    ├── DataCollectionError         the device was reached, the answer is no good
+    │   ├── CommandFailed
+    │   ├── CommandTimeout
+    │   ├── CommandNotAvailable     the program is not on this device
+    │   ├── OutcomeUnknown          the connection died after the command was sent
+    │   └── ParseError
+    ├── DatabaseOperationError
+    │   └── AuditUnavailable        intent could not be made durable, so nothing was sent
+    ├── CacheOperationError         never leaves the cache module
+    ├── Cancelled                   the caller went away
+    └── UndeclaredCommand           our bug: a handler ran a command its operation does not declare
+
+`code` is stable and is what programs match on; `hint` is the next step for a reader.
+No HTTP here: `api/errors.py` maps codes to statuses, `mcp_server` to tool errors.
+"""
+
+from typing import ClassVar
+
+
+class InfrastructorError(Exception):
+    """Base of all deliberate errors. `details` are JSON-ready facts about the failure."""
+
+    code: ClassVar[str] = "internal_error"
+    retryable: ClassVar[bool] = False
+    default_hint: ClassVar[str] = ""
+
+    def __init__(self, message: str, *, hint: str | None = None, **details: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = self.default_hint if hint is None else hint
+        self.details = details
+
+    def one_line(self) -> str:
+        """`code: message. Hint: …`, the form a person or a model reads."""
+        text = f"{self.code}: {self.message}"
+        return f"{text} Hint: {self.hint}" if self.hint else text
+
+
+class ValidationFailed(InfrastructorError):
+    code = "validation_failed"
+
+
+class Unauthenticated(InfrastructorError):
+    code = "unauthenticated"
+    default_hint = "Send 'Authorization: Bearer <token>'; 'infrastructor token' prints the admin token."
+
+
+class PermissionDenied(InfrastructorError):
+    code = "permission_denied"
+
+
+class ReadOnlyMode(PermissionDenied):
+    code = "read_only"
+    default_hint = "Restart the server without --read-only to allow changes."
+
+
+class NotFound(InfrastructorError):
+    code = "not_found"
+
+
+class DeviceNotFound(NotFound):
+    code = "device_not_found"
+    default_hint = "device_list names the registered devices; device_add registers one."
+
+
+class OperationNotFound(NotFound):
+    code = "operation_not_found"
+
+
+class Conflict(InfrastructorError):
+    code = "conflict"
+
+
+class PlanRejected(Conflict):
+    code = "plan_rejected"
+    default_hint = "Call again without plan_token for a fresh plan, and read it before confirming."
+
+
+class SSHConnectionError(InfrastructorError):
+    code = "device_unreachable"
+    retryable = True
+    default_hint = "Check that the device is up and its address and port are right; device_test names the fault."
+
+
+class SSHAuthenticationError(SSHConnectionError):
+    code = "ssh_authentication_failed"
+    retryable = False
+    default_hint = "Install the public key on the device for this user, then run device_test."
+
+
+class HostKeyUntrusted(SSHConnectionError):
+    code = "host_key_untrusted"
+    retryable = False
+    default_hint = "Compare the fingerprint with the device's own, then call device_trust with it."
+
+
+class HostKeyMismatch(SSHConnectionError):
+    code = "host_key_mismatch"
+    retryable = False
+    default_hint = (
+        "Someone may be in between, or the device was reinstalled. Compare fingerprints on the device itself; "
+        "only then call device_trust with the new one."
+    )
+
+
+class SSHTimeout(SSHConnectionError):
+    code = "ssh_timeout"
+
+
+class CircuitOpen(SSHConnectionError):
+    code = "circuit_open"
+
+
+class DataCollectionError(InfrastructorError):
+    code = "data_collection_failed"
+
+
+class CommandFailed(DataCollectionError):
+    code = "command_failed"
+
+
+class CommandTimeout(DataCollectionError):
+    code = "command_timeout"
+    retryable = True
+
+
+class CommandNotAvailable(DataCollectionError):
+    code = "command_not_available"
+
+
+class OutcomeUnknown(DataCollectionError):
+    code = "outcome_unknown"
+    default_hint = "The command may or may not have run. Read the state back before trying again."
+
+
+class ParseError(DataCollectionError):
+    code = "parse_error"
+    default_hint = "The device answered in a form this version does not understand; please report the quoted line."
+
+
+class DatabaseOperationError(InfrastructorError):
+    code = "database_unavailable"
+    retryable = True
+    default_hint = "Reads go on; changes are refused until PostgreSQL is back. 'infrastructor doctor' tells more."
+
+
+class AuditUnavailable(DatabaseOperationError):
+    code = "audit_unavailable"
+    default_hint = "Nothing was sent to any device. Changes need the audit store; 'infrastructor doctor' tells more."
+
+
+class CacheOperationError(InfrastructorError):
+    code = "cache_unavailable"
+
+
+class Cancelled(InfrastructorError):
+    code = "cancelled"
+
+
+class UndeclaredCommand(InfrastructorError):
+    code = "undeclared_command"

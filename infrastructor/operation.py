@@ -1,0 +1,290 @@
+"""An operation: what a caller may ask, declared once.
+
+    @operation(
+        name="zfs_pool_list", effect=Effect.READ, route="GET /api/zfs/{device}/pools",
+        cache=Cache("zfs_pools", ttl=timedelta(minutes=5)), commands=(ZpoolList,),
+    )
+    async def pool_list(ctx: Context, params: PoolListParams) -> PoolList:
+        \"\"\"List the ZFS pools of a device. Start here for any storage question.\"\"\"
+        return PoolList(pools=await ctx.run(ZpoolList(pool=params.pool)))
+
+MCP tool, MCP resource, REST endpoint, CLI command, audit row and reference page all read this literal.
+Nothing registers itself: each domain lists its operations in `OPERATIONS`, `catalog.py` lists the domains.
+"""
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar, get_type_hints
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
+
+from infrastructor.command import Command
+from infrastructor.ports import (
+    CacheState,
+    Caller,
+    Device,
+    DeviceLinks,
+    DeviceRegistry,
+    Effect,
+    MetricStore,
+)
+
+T = TypeVar("T")
+
+DeviceName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$"),
+    Field(description="Registered device, e.g. nas. device_list names them.", examples=["nas"]),
+]
+
+
+class Params(BaseModel):
+    """Input of an operation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DeviceParams(Params):
+    """Input of an operation on one device."""
+
+    device: DeviceName
+
+
+class CachedParams(DeviceParams):
+    """Input of a READ operation whose answer may come from the cache."""
+
+    force_refresh: bool = Field(default=False, description="Ask the device now instead of the cache.")
+
+
+class DestroyParams(DeviceParams):
+    """Input of a DESTROY operation: without a token it plans, with one it acts."""
+
+    plan_token: str | None = Field(
+        default=None,
+        max_length=200,
+        description="Token of the plan to carry out. Leave out to get the plan first.",
+    )
+
+
+class Result(BaseModel):
+    """Output of an operation: always an object; units in the names; None is unknown, never zero."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+
+class Plan(Result):
+    """What a DESTROY operation would do."""
+
+    summary: str = Field(description="What would happen, in one sentence.")
+    effects: list[str] = Field(description="Everything that would be lost or changed.")
+    commands: list[str] = Field(description="Exact command lines that would run on the device.")
+    reversible: bool = Field(description="Whether it can be undone.")
+    plan_token: str = Field(description="Pass as plan_token to carry out exactly this plan. Single use.")
+    expires_at: datetime = Field(description="When the token stops working (UTC).")
+
+
+class DestroyResult(Result):
+    """Output of a DESTROY operation. Subclasses give every field of their own a default."""
+
+    status: Literal["planned", "done"] = Field(description="planned: nothing was changed yet; read the plan.")
+    plan: Plan | None = Field(default=None, description="Present when status is planned.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanDraft:
+    """What a plan function reports. `fingerprint` changes whenever the state it looked at changes."""
+
+    summary: str
+    effects: tuple[str, ...]
+    fingerprint: str
+    reversible: bool = False
+    commands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Where answers are kept and how long. Parameters other than the device are part of the key."""
+
+    data_type: str
+    ttl: timedelta = timedelta(seconds=300)
+
+
+P = TypeVar("P", bound=Params)
+R = TypeVar("R", bound=Result)
+P2 = TypeVar("P2", bound=Params)
+R2 = TypeVar("R2", bound=Result)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer(Generic[R]):
+    """A result and where it came from. `collected_at` is when the device said it."""
+
+    result: R
+    operation_id: UUID
+    cache: CacheState
+    collected_at: datetime
+    duration_ms: float
+
+
+class Context(Protocol):
+    """All that a handler may touch."""
+
+    @property
+    def device(self) -> Device:
+        """The device of this call, resolved. Raises when the operation has none."""
+        ...
+
+    @property
+    def caller(self) -> Caller: ...
+
+    @property
+    def now(self) -> datetime: ...
+
+    @property
+    def devices(self) -> DeviceRegistry: ...
+
+    @property
+    def links(self) -> DeviceLinks: ...
+
+    @property
+    def metrics(self) -> MetricStore: ...
+
+    async def run(self, command: Command[T]) -> T:
+        """Run a declared command on the device and parse its output."""
+        ...
+
+    async def call(self, operation: "Operation[P2, R2]", params: P2) -> Answer[R2]:
+        """Run another operation, declared in `uses`, as a child of this one."""
+        ...
+
+    def operation(self, name: str) -> "Operation[Any, Any]":
+        """Look an operation up by name. Raises `OperationNotFound`."""
+        ...
+
+    async def submit(self, operation: "Operation[Any, Any]", arguments: Mapping[str, Any]) -> Answer[Any]:
+        """Validate arguments and run the operation as a child. For operations declared with `fan_out`."""
+        ...
+
+    def on(self, device: Device) -> "Context":
+        """The same context for another device."""
+        ...
+
+    async def progress(self, done: float, total: float | None, message: str) -> None: ...
+
+
+Handler = Callable[[Context, P], Awaitable[R]]
+Planner = Callable[[Context, P], Awaitable[PlanDraft]]
+
+
+@dataclass(frozen=True)
+class Route:
+    """`GET /api/zfs/{device}/pools`."""
+
+    method: str
+    path: str
+
+    @classmethod
+    def of(cls, text: str) -> "Route":
+        method, path = text.split(" ", 1)
+        return cls(method, path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation(Generic[P, R]):
+    """The declaration. Data only; `service.py` runs it and the doors show it."""
+
+    name: str
+    effect: Effect
+    params: type[P]
+    result: type[R]
+    handler: Handler[P, R]
+    route: Route
+    summary: str
+    description: str
+    resource_uri: str | None = None
+    cache: Cache | None = None
+    invalidates: tuple[str, ...] = ()
+    commands: tuple[type[Command[Any]], ...] = ()
+    uses: "tuple[Operation[Any, Any], ...]" = ()
+    fan_out: bool = False
+    background: bool = False
+    plan: Planner[P] | None = None
+    deadline: timedelta = timedelta(seconds=120)
+
+    @property
+    def domain(self) -> str:
+        """The first word of the name: the CLI group and the MCP toolset."""
+        return self.name.partition("_")[0]
+
+    @property
+    def title(self) -> str:
+        """`Zfs: pool list`, for people."""
+        domain, _, rest = self.name.partition("_")
+        return f"{domain.capitalize()}: {rest.replace('_', ' ')}"
+
+    @property
+    def reaches_device(self) -> bool:
+        """Whether its intent must be durable before it starts."""
+        return bool(self.commands or self.uses or self.fan_out) or self.effect is not Effect.READ
+
+    @cached_property
+    def result_adapter(self) -> TypeAdapter[R]:
+        return TypeAdapter(self.result)
+
+    @cached_property
+    def schema_fingerprint(self) -> str:
+        """Changes when the result model changes, so that old cache entries count as misses."""
+        schema = json.dumps(self.result.model_json_schema(), sort_keys=True)
+        return hashlib.sha256(schema.encode()).hexdigest()[:16]
+
+
+def operation(
+    *,
+    name: str,
+    effect: Effect,
+    route: str,
+    resource_uri: str | None = None,
+    cache: Cache | None = None,
+    invalidates: tuple[str, ...] = (),
+    commands: tuple[type[Command[Any]], ...] = (),
+    uses: tuple[Operation[Any, Any], ...] = (),
+    fan_out: bool = False,
+    background: bool = False,
+    plan: Planner[P] | None = None,
+    deadline: timedelta = timedelta(seconds=120),
+) -> Callable[[Handler[P, R]], Operation[P, R]]:
+    """Declare the decorated function as an operation; its docstring becomes summary and description.
+
+    First paragraph of the docstring: sentence 1 says what it does, sentence 2 when to use it.
+    """
+
+    def declare(handler: Handler[P, R]) -> Operation[P, R]:
+        hints = get_type_hints(handler)
+        text = " ".join((handler.__doc__ or "").split())
+        summary, _, _ = text.partition(". ")
+        return Operation(
+            name=name,
+            effect=effect,
+            params=hints["params"],
+            result=hints["return"],
+            handler=handler,
+            route=Route.of(route),
+            summary=summary.rstrip(".") + ".",
+            description=text,
+            resource_uri=resource_uri,
+            cache=cache,
+            invalidates=invalidates,
+            commands=commands,
+            uses=uses,
+            fan_out=fan_out,
+            background=background,
+            plan=plan,
+            deadline=deadline,
+        )
+
+    return declare

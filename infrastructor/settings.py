@@ -1,0 +1,63 @@
+"""All configuration, from `INFRASTRUCTOR_*`. This is the only reader of the environment."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _default_data_dir() -> Path:
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "infrastructor"
+
+
+class Settings(BaseSettings):
+    """Defaults suit one machine and a small fleet; every field is `INFRASTRUCTOR_<NAME>` in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="INFRASTRUCTOR_", frozen=True, extra="ignore")
+
+    data_dir: Path = Field(default_factory=_default_data_dir, description="State of the embedded mode, keys, spool.")
+    database_url: SecretStr | None = Field(default=None, description="PostgreSQL; empty means embedded.")
+    redis_url: SecretStr | None = Field(default=None, description="Redis or Valkey; empty means embedded.")
+
+    host: str = Field(default="127.0.0.1", description="Address both doors bind to.")
+    api_port: int = Field(default=9101, ge=1, le=65535)
+    mcp_port: int = Field(default=9102, ge=1, le=65535)
+    allowed_hosts: tuple[str, ...] = Field(default=(), description="Further Host headers to accept.")
+    allowed_origins: tuple[str, ...] = Field(default=(), description="Browser origins that may call the doors.")
+    read_only: bool = Field(default=False, description="Refuse everything but READ.")
+    max_body_bytes: int = Field(default=1 << 20, description="Largest request body taken.")
+
+    ssh_username: str | None = Field(default=None, description="Login when a device names none; else the OS user.")
+    ssh_private_key_paths: tuple[Path, ...] = Field(
+        default=(), description="Keys to try; empty: id_ed25519, id_ecdsa, id_rsa in ~/.ssh."
+    )
+    ssh_key_passphrase: SecretStr | None = Field(default=None, description="For encrypted private keys.")
+    ssh_use_agent: bool = Field(default=False, description="Also ask the agent at SSH_AUTH_SOCK.")
+    ssh_agent_path: Path | None = Field(default=None, description="Agent socket; empty: SSH_AUTH_SOCK.")
+    ssh_legacy_algorithms: bool = Field(default=False, description="Also offer old algorithms, for old devices.")
+    ssh_connect_timeout_s: float = Field(default=5.0, description="TCP connect.")
+    ssh_login_timeout_s: float = Field(default=15.0, description="Handshake and authentication.")
+    ssh_keepalive_s: float = Field(default=5.0, description="Interval; three lost in a row end the connection.")
+    ssh_idle_timeout_s: float = Field(default=1800.0, description="Close a connection unused for so long.")
+    ssh_handshakes: int = Field(default=8, description="Handshakes at once in this process.")
+
+    command_timeout_s: float = Field(default=30.0, description="When a command names none.")
+    fleet_concurrency: int = Field(default=1000, description="Devices asked at once in a fan-out.")
+    fleet_deadline_s: float = Field(default=60.0, description="Overall deadline of a fan-out.")
+
+    metrics_interval_s: float = Field(default=60.0, description="How often the scheduler collects; 0 turns it off.")
+    retention_metrics: timedelta = timedelta(days=90)
+    retention_audit: timedelta = timedelta(days=365)
+
+    log_level: str = Field(default="INFO")
+
+    @property
+    def embedded_database(self) -> bool:
+        return self.database_url is None
+
+    @property
+    def embedded_redis(self) -> bool:
+        return self.redis_url is None
