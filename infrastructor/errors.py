@@ -32,7 +32,7 @@
 No HTTP here: `api/errors.py` maps codes to statuses, `mcp_server` to tool errors.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class InfrastructorError(Exception):
@@ -47,6 +47,11 @@ class InfrastructorError(Exception):
         self.message = message
         self.hint = self.default_hint if hint is None else hint
         self.details = details
+        self.operation_id: str | None = None
+
+    def again(self) -> Self:
+        """A fresh copy, for each caller that waited for the same run."""
+        return type(self)(self.message, hint=self.hint, **self.details)
 
     def one_line(self) -> str:
         """`code: message. Hint: …`, the form a person or a model reads."""
