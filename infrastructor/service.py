@@ -12,6 +12,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, TypeVar
+from uuid import UUID
 
 from pydantic import ValidationError
 
@@ -76,6 +77,7 @@ class UnifiedDataCollectionService:
         self.audit = audit
         self.metrics = metrics
         self.read_only = read_only
+        self.memory: dict[tuple[str, UUID], Any] = {}
         self._plans = Plans(plans)
         self._flights = Flights()
         self._background: set[asyncio.Task[Any]] = set()
@@ -95,7 +97,7 @@ class UnifiedDataCollectionService:
         arguments: Mapping[str, Any],
         caller: Caller,
         *,
-        parent_id: Any = None,
+        parent_id: UUID | None = None,
         progress: Progress | None = None,
     ) -> Answer[Any]:
         """Validate what a door received and run it. Bad input is refused and audited; nothing is sent."""
@@ -117,7 +119,7 @@ class UnifiedDataCollectionService:
         params: P,
         caller: Caller,
         *,
-        parent_id: Any = None,
+        parent_id: UUID | None = None,
         progress: Progress | None = None,
     ) -> Answer[R]:
         """Run an operation for a caller. Raises `InfrastructorError` kinds only; all of them are audited."""
@@ -289,7 +291,7 @@ class UnifiedDataCollectionService:
             await self.cache.invalidate(data_type, str(record.device_id or "all"))
 
     def _record(
-        self, operation: Operation[Any, Any], caller: Caller, parent_id: Any, params: Params | None = None
+        self, operation: Operation[Any, Any], caller: Caller, parent_id: UUID | None, params: Params | None = None
     ) -> AuditRecord:
         return AuditRecord(
             operation_id=uuid7(),
