@@ -208,6 +208,10 @@ class ListProcesses(Command[tuple[Process, ...]]):
         return tuple(found)
 
 
+# STAT is three places: state, W for swapped out, < or N for priority; blanks may stand in between.
+_BUSYBOX_LINE = re.compile(r"^\s*(\d+)\s+(\d+)\s+(\S+)\s+(\S[W ]?[<N ]?)\s+(\d+(?:\.\d+)?)([mg]?)\s(.*)$")
+
+
 @dataclass(frozen=True)
 class ListBusyBoxProcesses(Command[tuple[Process, ...]]):
     """Every process, by BusyBox `ps`, which knows neither CPU share nor, on some builds, age."""
@@ -220,7 +224,7 @@ class ListBusyBoxProcesses(Command[tuple[Process, ...]]):
     def parse(self, output: CommandOutput) -> tuple[Process, ...]:
         found = []
         for line in output.text.splitlines()[1:]:
-            match = re.match(r"^\s*(\d+)\s+(\d+)\s+(\S+)\s+(\S(?:[ <N+sl]*\S)?)\s+(\d+(?:\.\d+)?)([mg]?)\s(.*)$", line)
+            match = _BUSYBOX_LINE.match(line)
             if match is None:
                 raise ParseError(f"Not a line of BusyBox ps: {clean(line, 200)!r}")
             pid, parent, user, state, rss, unit, command = match.groups()
@@ -229,7 +233,7 @@ class ListBusyBoxProcesses(Command[tuple[Process, ...]]):
                     pid=int(pid),
                     parent_pid=int(parent),
                     user=user,
-                    state=state,
+                    state=state.replace(" ", ""),
                     cpu_percent=None,
                     memory_bytes=int(float(rss) * {"": 1 << 10, "m": 1 << 20, "g": 1 << 30}[unit]),
                     running_seconds=None,
