@@ -46,6 +46,9 @@ from infrastructor.operation import (
 from infrastructor.paging import Cursor, Limit, page
 from infrastructor.ports import Device, Effect, HostKey, Transport
 
+# What was collected from a device, and may be another machine's once its registration changes.
+_COLLECTED = ("system_metrics", "system_info", "services", "processes", "analysis")
+
 
 class DeviceListParams(Params):
     """Input of device_list."""
@@ -140,7 +143,7 @@ class DeviceTrustParams(DeviceParams):
     name="device_trust",
     effect=Effect.CHANGE,
     route="POST /api/devices/{device}/trust",
-    invalidates=("system_metrics", "system_info", "services", "processes", "analysis"),
+    invalidates=_COLLECTED,
 )
 async def device_trust(ctx: Context, params: DeviceTrustParams) -> DeviceAdded:
     """Show a device's host keys, or trust the one whose fingerprint is given. Compare it on the device's console."""
@@ -173,7 +176,7 @@ class DeviceUpdateParams(DeviceParams):
     clear: tuple[str, ...] = Field(
         default=(),
         max_length=6,
-        description="Fields to empty: jump, ssh_username, ssh_private_key_path, description, …",
+        description="Fields to empty, e.g. jump or ssh_username.",
     )
 
 
@@ -181,7 +184,7 @@ _CLEARABLE = frozenset({"jump", "ssh_username", "ssh_private_key_path", "descrip
 _DIALLING = frozenset({"address", "ssh_port", "ssh_username", "ssh_private_key_path", "jump"})
 
 
-@operation(name="device_update", effect=Effect.CHANGE, route="PATCH /api/devices/{device}", invalidates=("analysis",))
+@operation(name="device_update", effect=Effect.CHANGE, route="PATCH /api/devices/{device}", invalidates=_COLLECTED)
 async def device_update(ctx: Context, params: DeviceUpdateParams) -> DeviceDetail:
     """Change how a device is registered; fields left out stay. A trusted host key stays trusted."""
     unknown = set(params.clear) - _CLEARABLE
@@ -230,7 +233,7 @@ class DeviceRemoveParams(DestroyParams):
     effect=Effect.DESTROY,
     route="DELETE /api/devices/{device}",
     plan=_plan_removal,
-    invalidates=("system_metrics", "system_info", "services", "processes", "analysis"),
+    invalidates=_COLLECTED,
 )
 async def device_remove(ctx: Context, params: DeviceRemoveParams) -> DeviceRemoved:
     """Forget a device and its history; the machine itself is not touched. Without plan_token it only plans."""
