@@ -22,14 +22,14 @@ class Unusable(Exception):
     """The bytes are no entry of ours for this key: damaged, forged, copied, or of another version."""
 
 
-def encode(key: str, entry: CacheEntry, secret: bytes) -> bytes:
+def encode(key: bytes, entry: CacheEntry, secret: bytes) -> bytes:
     schema = entry.schema.encode()
     header = _HEADER.pack(_MAGIC, VERSION, key_id(secret), microseconds(entry.collected_at), len(schema))
     frame = header + schema + entry.body
     return frame + _tag(key, frame, secret)
 
 
-def decode(key: str, data: bytes, secret: bytes) -> CacheEntry | None:
+def decode(key: bytes, data: bytes, secret: bytes) -> CacheEntry | None:
     """The entry; None for one that another server signed with its own secret. Raises `Unusable`."""
     if len(data) < _HEADER.size + _TAG_BYTES:
         raise Unusable("too short")
@@ -58,5 +58,5 @@ def key_id(secret: bytes) -> bytes:
     return hashlib.sha256(b"key id" + secret).digest()[:4]
 
 
-def _tag(key: str, frame: bytes, secret: bytes) -> bytes:
-    return hmac.digest(secret, key.encode("utf-8", "surrogatepass") + b"\0" + frame, "sha256")[:_TAG_BYTES]
+def _tag(key: bytes, frame: bytes, secret: bytes) -> bytes:
+    return hmac.digest(secret, key + b"\0" + frame, "sha256")[:_TAG_BYTES]

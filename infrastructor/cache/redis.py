@@ -1,6 +1,7 @@
 """The cache: fast when Redis answers, absent when it does not, never wrong."""
 
 import contextlib
+import struct
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -32,14 +33,14 @@ class RedisCacheManager:
         self._secret = secret
         self._breaker = breaker or Breaker()
         self._redis = Pipeline(url, self._breaker, deadline_s=deadline_s)
-        self._unsent: dict[str, int] = {}  # mark key → microseconds
+        self._unsent: dict[bytes, int] = {}  # mark key → microseconds
         self._counts = dict.fromkeys(("hits", "misses", "bypasses", "errors", "poisoned", "writes", "too_large"), 0)
         self._total_s = self._slowest_s = 0.0
         self._timed = 0
 
     async def get(self, key: CacheKey) -> tuple[CacheState, CacheEntry | None]:
         started, by = time.perf_counter(), self._redis.deadline()
-        name, mark = str(key), _mark(key.data_type, key.device_id)
+        name, mark = _name(key), _mark(key.data_type, key.device_id)
         try:
             data, invalidated = await self._redis.run(("GET", name), ("GET", mark), by=by)
         except CacheUnavailable:
@@ -65,12 +66,17 @@ class RedisCacheManager:
         if len(entry.body) > MAX_BODY_BYTES:
             self._count("too_large")
             return
-        data = encode(str(key), entry, self._secret)
-        if await self._write(("SET", str(key), data, "PX", milliseconds), by=self._redis.deadline()):
+        name = _name(key)
+        try:
+            data = encode(name, entry, self._secret)
+        except (struct.error, UnicodeError):
+            self._count("errors")
+            return
+        if await self._write(("SET", name, data, "PX", milliseconds), by=self._redis.deadline()):
             self._count("writes")
 
     async def delete(self, key: CacheKey) -> None:
-        await self._write(("UNLINK", str(key)), by=self._redis.deadline())
+        await self._write(("UNLINK", _name(key)), by=self._redis.deadline())
 
     async def invalidate(self, data_type: str, device_id: str) -> None:
         """Forget everything of one kind about one device, at once and in every process."""
@@ -80,7 +86,7 @@ class RedisCacheManager:
             return
         # The mark has done it. Freeing the memory is a courtesy within the time that is left.
         with contextlib.suppress(CacheUnavailable):
-            await self._sweep(f"infra_cache:{_escaped(data_type)}:{_escaped(device_id)}:*", by)
+            await self._sweep(_bytes(f"infra_cache:{_escaped(data_type)}:{_escaped(device_id)}:*"), by)
 
     def statistics(self) -> Mapping[str, Any]:
         """Counters since the start; hit_ratio of hits to hits and misses, None before the first."""
@@ -110,14 +116,14 @@ class RedisCacheManager:
     async def close(self) -> None:
         await self._redis.close()
 
-    def _decoded(self, name: str, data: Any) -> CacheEntry | None:
+    def _decoded(self, name: bytes, data: Any) -> CacheEntry | None:
         if data is None:
             return None
         if not isinstance(data, bytes):
             raise Unusable(str(data))  # WRONGTYPE: somebody made the key a list
         return decode(name, data, self._secret)
 
-    def _invalidated_at(self, mark: str, stored: Any) -> int:
+    def _invalidated_at(self, mark: bytes, stored: Any) -> int:
         try:
             known = int(stored) if isinstance(stored, bytes) else 0
         except ValueError:
@@ -141,7 +147,7 @@ class RedisCacheManager:
                 del self._unsent[mark]
         return True
 
-    async def _sweep(self, pattern: str, by: float) -> None:
+    async def _sweep(self, pattern: bytes, by: float) -> None:
         cursor: Any = 0
         while True:
             (page,) = await self._redis.run(("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_PAGE), by=by)
@@ -163,8 +169,16 @@ class RedisCacheManager:
         self._slowest_s = max(self._slowest_s, seconds)
 
 
-def _mark(data_type: str, device_id: str) -> str:
-    return f"infra_cache_invalidated:{data_type}:{device_id}"
+def _name(key: CacheKey) -> bytes:
+    return _bytes(str(key))
+
+
+def _mark(data_type: str, device_id: str) -> bytes:
+    return _bytes(f"infra_cache_invalidated:{data_type}:{device_id}")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _milliseconds(span: timedelta) -> int:
