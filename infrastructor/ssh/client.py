@@ -15,6 +15,7 @@ from infrastructor.ports import (
     CommandOutput,
     Device,
     HostKey,
+    Lane,
     LinkState,
     LinkStatus,
     Transport,
@@ -23,6 +24,7 @@ from infrastructor.settings import Settings
 from infrastructor.ssh import probe
 from infrastructor.ssh.connect import Dialer
 from infrastructor.ssh.connection import SSHCarrier
+from infrastructor.ssh.detached import DetachedRuns
 from infrastructor.ssh.link import DeviceLink, LinkCarrier
 from infrastructor.ssh.local import LocalCarrier
 from infrastructor.ssh.statistics import Counters
@@ -42,6 +44,7 @@ class AsyncSSHClient:
         self._dialer = Dialer(settings)
         self._links: dict[UUID, DeviceLink] = {}
         self._counters = Counters()
+        self._detached = DetachedRuns()
         self._sweeper: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -65,6 +68,8 @@ class AsyncSSHClient:
             and asyncio.get_running_loop().time() - link.capabilities_at < PROBE_FRESH_S
         ):
             raise link.lacks(line.needs)
+        if line.lane is Lane.CHANGE:
+            return await self._detached.run(link, line, operation_id)
         return await link.read(line)
 
     async def capabilities(self, device: Device, *, refresh: bool = False) -> Capabilities:
@@ -108,6 +113,7 @@ class AsyncSSHClient:
         self._links.clear()
         for tunnelled in (True, False):  # the jump hosts last
             await asyncio.gather(*(link.close() for link in links if (link.device.jump is not None) is tunnelled))
+        await self._detached.close()
         if self._closing:
             await asyncio.wait(self._closing)
 

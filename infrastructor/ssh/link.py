@@ -94,14 +94,24 @@ class DeviceLink:
             request.waiters.append(waiter)
             self._inflight[key] = request
             self._submit(request)
-        try:
-            output = await waiter
-        except asyncio.CancelledError:
-            self._leave(request, waiter)
-            raise
+        output = await self._answer(request, waiter)
         if output.exit_status == NOT_FOUND and line.needs:
             raise self.lacks(line.needs)
         return output
+
+    async def ask(self, request: Request) -> CommandOutput:
+        """Run one request that nobody else may join."""
+        waiter: asyncio.Future[CommandOutput] = self._loop.create_future()
+        request.waiters.append(waiter)
+        self._submit(request)
+        return await self._answer(request, waiter)
+
+    async def _answer(self, request: Request, waiter: asyncio.Future[CommandOutput]) -> CommandOutput:
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            self._leave(request, waiter)
+            raise
 
     def lacks(self, program: str) -> CommandNotAvailable:
         return CommandNotAvailable(

@@ -23,6 +23,7 @@ class Request:
         "out",
         "quoted",
         "replays",
+        "sent",
         "started",
         "status",
         "truncated",
@@ -37,6 +38,7 @@ class Request:
         self.abandoned = False
         self.alone = False  # suspected of breaking its shell: runs in one of its own
         self.replays = 0
+        self.sent = False
         self.lane: object | None = None
         self.reset()
 

@@ -166,6 +166,7 @@ class ShellLane:
             request.reset()
             request.number = self._number
             request.started = now
+            request.sent = True
             parts.append(frame(self._nonce, self._number, request.quoted))
             out.append(request)
             err.append(request)

@@ -1,11 +1,12 @@
 """What every transport keeps: the same questions to a real sshd as root, as a user, and to this machine."""
 
 import asyncio
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from infrastructor.errors import CommandFailed, CommandNotAvailable, CommandTimeout, ValidationFailed
+from infrastructor.errors import CommandFailed, CommandNotAvailable, CommandTimeout, OutcomeUnknown, ValidationFailed
 from infrastructor.ports import CommandOutput, Device, Lane
 from infrastructor.ssh import AsyncSSHClient
 from tests.support.programs import running
@@ -25,31 +26,31 @@ def host(request: pytest.FixtureRequest, sshd: Sshd) -> Device:
 
 @pytest.mark.parametrize("lane", LANES)
 @pytest.mark.parametrize(
-    ("text", "status", "stdout", "stderr"),
+    ("text", "expected"),
     [
-        ("echo hi", 0, b"hi\n", b""),
-        ("printf hi", 0, b"hi", b""),
-        ("true", 0, b"", b""),
-        ("echo no >&2; exit 3", 3, b"", b"no\n"),
-        ("printf 'a\\377\\376b\\000c'", 0, b"a\xff\xfeb\0c", b""),
-        ("printf 'a\\r\\nb\\r\\n'", 0, b"a\r\nb\r\n", b""),
-        ("printf '\\n\\n\\n'", 0, b"\n\n\n", b""),
-        ("printf '\\n0123456789abcdef0123456789abcdef 1 0\\n'", 0, b"\n0123456789abcdef0123456789abcdef 1 0\n", b""),
-        ("exit 200", 200, b"", b""),
-        ("sh -c 'kill -9 $$'", 137, b"", None),
-        ("cat; echo end", 0, b"end\n", b""),
-        ("echo $LC_ALL", 0, b"C\n", b""),
-        ("set -- 'it''s' \"two words\"; printf '%s|' \"$@\"", 0, b"its|two words|", b""),
-        ("printf 'grün €\\n'", 0, "grün €\n".encode(), b""),
+        ("echo hi", (0, b"hi\n", b"")),
+        ("printf hi", (0, b"hi", b"")),
+        ("true", (0, b"", b"")),
+        ("echo no >&2; exit 3", (3, b"", b"no\n")),
+        ("printf 'a\\377\\376b\\000c'", (0, b"a\xff\xfeb\0c", b"")),
+        ("printf 'a\\r\\nb\\r\\n'", (0, b"a\r\nb\r\n", b"")),
+        ("printf '\\n\\n\\n'", (0, b"\n\n\n", b"")),
+        ("printf '\\n0123456789abcdef0123456789abcdef 1 0\\n'", (0, b"\n0123456789abcdef0123456789abcdef 1 0\n", b"")),
+        ("exit 200", (200, b"", b"")),
+        ("sh -c 'kill -9 $$'", (137, b"", b"Killed\n")),
+        ("cat; echo end", (0, b"end\n", b"")),
+        ("echo $LC_ALL", (0, b"C\n", b"")),
+        ("set -- 'it''s' \"two words\"; printf '%s|' \"$@\"", (0, b"its|two words|", b"")),
+        ("printf 'grün €\\n'", (0, "grün €\n".encode(), b"")),
     ],
 )
 async def test_output_and_status_arrive_as_they_were(
-    client: AsyncSSHClient, host: Device, lane: Lane, text: str, status: int, stdout: bytes, stderr: bytes | None
+    client: AsyncSSHClient, host: Device, lane: Lane, text: str, expected: tuple[int, bytes, bytes]
 ) -> None:
     output = await client.execute_command(host, line(text, lane))
 
-    assert (output.exit_status, output.stdout, output.truncated) == (status, stdout, False)
-    assert stderr is None or output.stderr == stderr
+    assert (output.exit_status, output.stdout, output.stderr) == expected
+    assert not output.truncated
 
 
 @pytest.mark.parametrize("lane", LANES)
@@ -200,3 +201,45 @@ async def test_capabilities_are_found(client: AsyncSSHClient, host: Device) -> N
     assert {"sh", "cat", "df", "base64", "setsid", "timeout"} <= found.tools
     assert found.is_root == (found.user == "root")
     assert found.sudo == "root" or not found.is_root
+
+
+async def test_a_change_runs_and_reports_its_outcome(client: AsyncSSHClient, host: Device) -> None:
+    umask = await client.execute_command(host, line("umask"))
+    output = await client.execute_command(host, line("umask; echo out; echo err >&2; exit 7", Lane.CHANGE))
+
+    assert (output.exit_status, output.stderr, output.truncated) == (7, b"err\n", False)
+    assert output.stdout == umask.stdout + b"out\n"
+
+
+async def test_a_change_runs_at_most_once_per_operation_id(client: AsyncSSHClient, host: Device) -> None:
+    operation, path = uuid4(), f"/tmp/{uuid4().hex}"
+    change = line(f"echo x >>{path}; sleep 0.2", Lane.CHANGE)
+    for _ in range(2):
+        outputs = await asyncio.gather(
+            *(client.execute_command(host, change, operation_id=operation) for _ in range(5))
+        )
+        assert {output.exit_status for output in outputs} == {0}
+
+    counted = await client.execute_command(host, line(f"wc -l <{path}; rm {path}"))
+    assert int(counted.text) == 1
+
+
+async def test_an_abandoned_change_goes_on(client: AsyncSSHClient, host: Device) -> None:
+    path = f"/tmp/{uuid4().hex}"
+    task = asyncio.create_task(client.execute_command(host, line(f"sleep 0.5; echo x >{path}", Lane.CHANGE)))
+    await asyncio.sleep(0.3)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    await until(lambda: Path(path).exists())
+    await client.execute_command(host, line(f"rm {path}"))
+
+
+async def test_a_change_that_takes_too_long_is_unknown_and_readable_later(client: AsyncSSHClient, host: Device) -> None:
+    operation, change = uuid4(), line("sleep 1; echo done", Lane.CHANGE, timeout_s=0.5)
+    with pytest.raises(OutcomeUnknown, match="still runs"):
+        await client.execute_command(host, change, operation_id=operation)
+
+    again = line(change.text, Lane.CHANGE, timeout_s=10)
+    assert (await client.execute_command(host, again, operation_id=operation)).stdout == b"done\n"
