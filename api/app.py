@@ -1,6 +1,5 @@
 """The REST door: one route per operation of the catalogue, and five of its own."""
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
@@ -13,6 +12,7 @@ from api.endpoints import endpoint_for
 from api.guards import HostOriginGuard, SecurityHeaders, hosts_of
 from infrastructor.app import Application
 from infrastructor.operation import Operation
+from infrastructor.version import installed_version
 
 _ALLOWED_HEADERS = ["Authorization", "Content-Type"]
 _SHOWN_HEADERS = ["X-Operation-Id", "X-Cache", "X-Collected-At", "X-Duration-Ms", "Retry-After"]
@@ -72,10 +72,3 @@ def _literal_first(operation: Operation[Any, Any]) -> tuple[tuple[int, str], ...
     """Sorts `/devices/overview` before `/devices/{device}`, which would swallow it."""
     segments = operation.route.path.split("/")
     return tuple(((":path" in segment) + segment.startswith("{"), segment) for segment in segments)
-
-
-def installed_version() -> str:
-    try:
-        return version("infrastructor")
-    except PackageNotFoundError:
-        return "0"
