@@ -76,6 +76,12 @@ class RunContext:
         if self.report is not None:
             await self.report(done, total, message)
 
+    def recall(self) -> Any:
+        return self.service.memory.get((self.declared.name, self.device.id))
+
+    def remember(self, value: Any) -> None:
+        self.service.memory[self.declared.name, self.device.id] = value
+
     async def run(self, command: Command[T]) -> T:
         device = self.device
         if type(command).variant is not Command.variant:
@@ -83,7 +89,7 @@ class RunContext:
         if type(command) not in self.declared.commands:
             raise UndeclaredCommand(f"{self.declared.name} does not declare {type(command).__name__}.")
         line = command.render()
-        self.record.commands.append(line.text[:_AUDITED_LINE])
+        self.record.commands.append(command.summary()[:_AUDITED_LINE])
         if self.flight is not None:
             self.flight.asked = True
         output = await self.service.ssh.execute_command(device, line, operation_id=self.record.operation_id)

@@ -162,6 +162,14 @@ class Context(Protocol):
     @property
     def metrics(self) -> MetricStore: ...
 
+    def recall(self) -> Any:
+        """What the previous run of this operation on this device left with `remember`, or None."""
+        ...
+
+    def remember(self, value: Any) -> None:
+        """Keep something for the next run, in this process's memory only."""
+        ...
+
     async def run(self, command: Command[T]) -> T:
         """Run a declared command on the device and parse its output."""
         ...

@@ -12,6 +12,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, TypeVar
+from uuid import UUID
 
 from pydantic import ValidationError
 
@@ -83,6 +84,8 @@ class UnifiedDataCollectionService:
         self.audit = audit
         self.metrics = metrics
         self.read_only = read_only
+        self.memory: dict[tuple[str, UUID], Any] = {}
+        self._swept: dict[tuple[str, UUID], str] = {}
         self._plans = Plans(plans)
         self._flights = Flights()
         self._background: set[asyncio.Task[Any]] = set()
@@ -103,7 +106,7 @@ class UnifiedDataCollectionService:
         arguments: Mapping[str, Any],
         caller: Caller,
         *,
-        parent_id: Any = None,
+        parent_id: UUID | None = None,
         progress: Progress | None = None,
     ) -> Answer[Any]:
         """Validate what a door received and run it. Bad input is refused and audited; nothing is sent."""
@@ -155,7 +158,7 @@ class UnifiedDataCollectionService:
         params: P,
         caller: Caller,
         *,
-        parent_id: Any = None,
+        parent_id: UUID | None = None,
         progress: Progress | None = None,
     ) -> Answer[R]:
         """Run an operation for a caller. Raises `InfrastructorError` kinds only; all of them are audited."""
@@ -196,10 +199,10 @@ class UnifiedDataCollectionService:
             started = perf_counter()
             answer = await self._carry_out(context.in_flight(flight), operation, params, started)
             if key is not None and operation.cache is not None and not flight.outdated:
-                stored = CacheEntry(
+                entry = CacheEntry(
                     schema=operation.schema_fingerprint, collected_at=answer.collected_at, body=answer.body
                 )
-                await self.cache.set(key, stored, operation.cache.ttl)
+                await self.cache.set(key, entry, operation.cache.ttl)
             return answer
 
         return await self._flights.start(flight_key, record.device_id, run).wait()
@@ -327,7 +330,7 @@ class UnifiedDataCollectionService:
             await self.cache.invalidate(data_type, str(record.device_id or "all"))
 
     def _record(
-        self, operation: Operation[Any, Any], caller: Caller, parent_id: Any, params: Params | None = None
+        self, operation: Operation[Any, Any], caller: Caller, parent_id: UUID | None, params: Params | None = None
     ) -> AuditRecord:
         return AuditRecord(
             operation_id=uuid7(),
@@ -387,6 +390,52 @@ class UnifiedDataCollectionService:
         self._background.discard(task)
         if not task.cancelled():
             task.exception()
+
+    async def sweep(self, operation: Operation[P, R], devices: Sequence[Device], caller: Caller) -> dict[str, str]:
+        """Run a READ operation on many devices under one audit record; outcome code by hostname.
+
+        A device has a row of its own only when it fails for the first time or works again.
+        """
+        record = self._record(operation, caller, None)
+        record.details = {"sweep": [device.hostname for device in devices]}
+        await self.audit.begin(record)
+        started = perf_counter()
+        outcomes = await asyncio.gather(*(self._sweep_one(operation, device, record) for device in devices))
+        failed = {device.hostname: code for device, code in zip(devices, outcomes, strict=True) if code != "ok"}
+        record.outcome = "ok"
+        record.duration_ms = _milliseconds(started)
+        record.details = {"devices": len(devices), "failed": failed}
+        await self._finish_shielded(record)
+        return dict(zip((device.hostname for device in devices), outcomes, strict=True))
+
+    async def _sweep_one(self, operation: Operation[P, R], device: Device, sweep: AuditRecord) -> str:
+        params = operation.params.model_validate({"device": device.hostname, "force_refresh": True})
+        record = self._record(operation, sweep.caller, sweep.operation_id, params)
+        record.device, record.device_id = device.hostname, device.id
+        context = RunContext(service=self, declared=operation, record=record, target=device)
+        started = perf_counter()
+        try:
+            async with asyncio.timeout(operation.deadline.total_seconds()):
+                result = await self._handle(context, operation, params)
+        except (InfrastructorError, TimeoutError) as error:
+            code = error.code if isinstance(error, InfrastructorError) else CommandTimeout.code
+            record.outcome, record.error_code, record.error_message = "error", code, clean(str(error), 1000)
+        else:
+            record.outcome = code = "ok"
+            await self._store(operation, record, self._exit_body(result))
+        record.duration_ms = _milliseconds(started)
+        before = self._swept.get((operation.name, device.id), "ok")
+        self._swept[operation.name, device.id] = code
+        if code != before:
+            self.audit.note(record)
+        return code
+
+    async def _store(self, operation: Operation[P, R], record: AuditRecord, body: bytes) -> None:
+        if operation.cache is None:
+            return
+        key = CacheKey(data_type=operation.cache.data_type, device_id=str(record.device_id or "all"))
+        entry = CacheEntry(schema=operation.schema_fingerprint, collected_at=datetime.now(UTC), body=body)
+        await self.cache.set(key, entry, operation.cache.ttl)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run something to its end in the background; `drain` waits for it."""
