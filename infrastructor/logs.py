@@ -10,9 +10,10 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from infrastructor.masking import MASK, mask_secrets
+
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
-_SECRETS = re.compile(r"\b(inf|plan)_[A-Za-z0-9_-]{16,}|(?i:bearer)\s+[A-Za-z0-9._~+/=-]{8,}")
-_MASK = "‹masked›"
+_PLAN_TOKEN = re.compile(r"\bplan_[A-Za-z0-9_-]{16,}")
 
 
 def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
@@ -29,7 +30,7 @@ def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
 
 
 class JSONFormatter(logging.Formatter):
-    """One record as one line: newlines are escaped by JSON, tokens are masked."""
+    """One record as one line: newlines are escaped by JSON, secrets are masked."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry: dict[str, Any] = {
@@ -41,9 +42,9 @@ class JSONFormatter(logging.Formatter):
         entry |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return masked(json.dumps(entry, ensure_ascii=False, default=str))
+        return json.dumps({name: _masked(value) for name, value in entry.items()}, ensure_ascii=False, default=str)
 
 
-def masked(text: str) -> str:
-    """The text without bearer, API and plan tokens."""
-    return _SECRETS.sub(_MASK, text)
+def _masked(value: Any) -> Any:
+    """Text without passwords and tokens; other values as they are."""
+    return mask_secrets(_PLAN_TOKEN.sub(MASK, value)) if isinstance(value, str) else value

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
 from functools import partial
@@ -18,6 +18,7 @@ import uvicorn
 
 from infrastructor import logs
 from infrastructor.app import Application
+from infrastructor.daemon import Daemon
 from infrastructor.errors import InfrastructorError
 from infrastructor.ports import Role
 from infrastructor.settings import Settings
@@ -39,28 +40,40 @@ class Part(StrEnum):
     COLLECTOR = "collector"
 
 
+_DOORS: Mapping[Part, tuple[Part, ...]] = {
+    Part.ALL: (Part.API, Part.MCP),
+    Part.API: (Part.API,),
+    Part.MCP: (Part.MCP,),
+    Part.COLLECTOR: (),
+}
+_POLL_S = 0.005
+
+
 class PortTaken(InfrastructorError):
     code = "port_taken"
 
 
 async def serve(settings: Settings, opener: Opener, part: Part = Part.ALL) -> None:
     """Serve until SIGTERM or SIGINT; a second signal drops what is still under way. Raises `PortTaken`."""
-    doors = _doors(part)
-    listening = {door: listen(settings.host, _port(settings, door)) for door in doors}
+    listening = {door: listen(settings.host, _port(settings, door)) for door in _DOORS[part]}
     stopping = asyncio.Event()
-    async with opener(settings) as application:
-        servers = {door: _server(door, application, stopping) for door in doors}
-        with _signals(stopping, list(servers.values())):
-            running = [asyncio.create_task(server.serve(sockets=[listening[door]])) for door, server in servers.items()]
-            await _announce(settings, listening, list(servers.values()), running)
-            waiting = asyncio.create_task(stopping.wait())
-            await asyncio.wait({waiting, *running}, return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
-            stopping.set()
-            for server in servers.values():
-                server.should_exit = True
-            await asyncio.gather(*running)
-        await application.service.drain(GRACE_S)
+    servers: list[_Server] = []
+    with _signals(stopping, servers):
+        async with opener(settings) as application:
+            running = []
+            for door, bound in listening.items():
+                servers.append(_server(door, application, stopping))
+                running.append(asyncio.create_task(servers[-1].serve(sockets=[bound])))
+            with _claimed(settings, part):
+                await _started(servers, running)
+                _announce(settings, listening)
+                jobs = _collecting(application, part)
+                await _first_of(stopping, running, jobs)
+                for server in servers:
+                    server.should_exit = True
+                await asyncio.gather(*running)
+                await _cancelled(jobs)
+                await application.service.drain(GRACE_S)
     logger.info("Stopped")
 
 
@@ -163,29 +176,54 @@ def _app(door: Part, application: Application, stopping: asyncio.Event) -> Any:
     return create_http_app(create_server(application), application, stopping)
 
 
-async def _announce(
-    settings: Settings,
-    listening: dict[Part, socket.socket],
-    servers: Sequence[_Server],
-    running: "Sequence[asyncio.Task[None]]",
-) -> None:
-    """Log the URLs as soon as every door answers."""
-    while not all(server.started for server in servers):
-        if any(task.done() for task in running):
-            return
-        await asyncio.sleep(0.005)
+def _announce(settings: Settings, listening: Mapping[Part, socket.socket]) -> None:
     urls = {str(door): _url(door, settings.host, bound) for door, bound in listening.items()}
     logger.info("Ready", extra={"urls": urls, "data_dir": str(settings.data_dir), "pid": os.getpid()})
+
+
+def _collecting(application: Application, part: Part) -> "list[asyncio.Task[None]]":
+    """The scheduled jobs as a task, in the processes that collect."""
+    if part not in {Part.ALL, Part.COLLECTOR} or application.collect is None:
+        return []
+    return [asyncio.ensure_future(application.collect())]
+
+
+async def _first_of(
+    stopping: asyncio.Event, running: "Sequence[asyncio.Task[None]]", jobs: "Sequence[asyncio.Task[None]]"
+) -> None:
+    """Wait for a signal, or for something that should not have ended; `stopping` is set either way."""
+    waiting = asyncio.create_task(stopping.wait())
+    await asyncio.wait({waiting, *running, *jobs}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    stopping.set()
+
+
+async def _cancelled(jobs: "Sequence[asyncio.Task[None]]") -> None:
+    """Stop the jobs. One that had ended by itself raises here what it ended with."""
+    for job in jobs:
+        job.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await job
+
+
+@contextlib.contextmanager
+def _claimed(settings: Settings, part: Part) -> Iterator[None]:
+    """`infrastructor stop` and `status` find the whole server by its pid file, not its parts."""
+    if part is not Part.ALL:
+        yield
+        return
+    daemon = Daemon(settings)
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    daemon.claim()
+    try:
+        yield
+    finally:
+        daemon.release()
 
 
 def _url(door: Part, host: str, bound: socket.socket) -> str:
     name = f"[{host}]" if ":" in host else host
     return f"http://{name}:{bound.getsockname()[1]}{'/mcp' if door is Part.MCP else ''}"
-
-
-def _doors(part: Part) -> tuple[Part, ...]:
-    both = (Part.API, Part.MCP)
-    return {Part.ALL: both, Part.COLLECTOR: ()}.get(part, (part,))
 
 
 def _port(settings: Settings, door: Part) -> int:
