@@ -1,0 +1,1 @@
+"""device_import: register the hosts of an OpenSSH client configuration."""
