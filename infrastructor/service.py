@@ -24,6 +24,8 @@ from infrastructor.errors import (
     OperationNotFound,
     PermissionDenied,
     ReadOnlyMode,
+    RequestTooLarge,
+    Unauthenticated,
     ValidationFailed,
 )
 from infrastructor.flight import Flight, Flights
@@ -41,10 +43,13 @@ from infrastructor.ports import (
     Device,
     DeviceRegistry,
     Effect,
+    Interface,
     MetricStore,
     PlanStore,
+    Role,
     SSHClient,
 )
+from infrastructor.refusals import RefusalBudget
 from infrastructor.sanitize import clean, clean_json, suspicious
 
 P = TypeVar("P", bound=Params)
@@ -53,6 +58,8 @@ R = TypeVar("R", bound=Result)
 logger = logging.getLogger(__name__)
 
 _SHOWN_PROBLEMS = 5
+MAX_ARGUMENTS = 1 << 20
+"""Characters of input, names and values together, that one request may carry."""
 
 
 class UnifiedDataCollectionService:
@@ -82,6 +89,7 @@ class UnifiedDataCollectionService:
         self._plans = Plans(plans)
         self._flights = Flights()
         self._background: set[asyncio.Task[Any]] = set()
+        self._refusals = RefusalBudget()
 
     def operation(self, name: str) -> Operation[Any, Any]:
         """The operation of this name. Raises `OperationNotFound`."""
@@ -102,6 +110,10 @@ class UnifiedDataCollectionService:
         progress: Progress | None = None,
     ) -> Answer[Any]:
         """Validate what a door received and run it. Bad input is refused and audited; nothing is sent."""
+        if _outweighs(arguments, MAX_ARGUMENTS):
+            large = RequestTooLarge(f"{operation.name}: the arguments are longer than {MAX_ARGUMENTS:,} characters.")
+            await self.refuse(operation, caller, large)
+            raise large
         try:
             params = operation.params.model_validate(arguments)
         except ValidationError as error:
@@ -113,6 +125,32 @@ class UnifiedDataCollectionService:
             await self._refuse(record, failure)
             raise failure from error
         return await self.run(operation, params, caller, parent_id=parent_id, progress=progress)
+
+    async def refuse(self, operation: Operation[Any, Any] | None, caller: Caller, error: InfrastructorError) -> None:
+        """Audit a request that a door could not even read as arguments; its id is put on the error."""
+        record = AuditRecord(
+            operation_id=uuid7(),
+            operation="unreadable_request" if operation is None else operation.name,
+            effect=Effect.READ if operation is None else operation.effect,
+            caller=caller,
+            started_at=datetime.now(UTC),
+        )
+        await self._refuse(record, error)
+
+    async def refuse_authentication(self, interface: Interface, client: str | None, error: Unauthenticated) -> None:
+        """Audit a caller nobody knows; a flood leaves a few rows and a count, not a full table."""
+        suppressed = self._refusals.spend()
+        if suppressed is None:
+            return
+        record = AuditRecord(
+            operation_id=uuid7(),
+            operation="authenticate",
+            effect=Effect.READ,
+            caller=Caller(principal="anonymous", role=Role.VIEWER, interface=interface, client=client),
+            started_at=datetime.now(UTC),
+            details={"suppressed": suppressed} if suppressed else None,
+        )
+        await self._refuse(record, error)
 
     async def run(
         self,
@@ -415,6 +453,23 @@ def _identity(params: Params) -> str:
     if not given:
         return ""
     return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _outweighs(arguments: Mapping[str, Any], limit: int) -> bool:
+    """Whether the arguments hold more than `limit` characters, at whatever depth."""
+    weight = 0
+    waiting: list[Any] = [arguments]
+    while waiting:
+        item = waiting.pop()
+        weight += len(item) if isinstance(item, str | bytes) else 1
+        if weight > limit:
+            return True
+        if isinstance(item, Mapping):
+            waiting.extend(item)
+            waiting.extend(item.values())
+        elif isinstance(item, list | tuple):
+            waiting.extend(item)
+    return False
 
 
 def _validation_failed(operation: Operation[Any, Any], error: ValidationError) -> ValidationFailed:
