@@ -55,7 +55,7 @@ async def apply_retention(database: Database, settings: Settings, now: datetime 
     await _forget_strays(database, now, settings)
     await database.execute(PLANS["forget"])
     if report.created or report.dropped:
-        logger.info("applied retention", extra={"created": report.created, "dropped": report.dropped})
+        logger.info("applied retention", extra={"made": report.created, "dropped": report.dropped})
     return report
 
 
@@ -87,13 +87,12 @@ async def _create(database: Database, table: str, first: date, end: date) -> boo
     try:
         return bool(await database.fetchval(SQL["create"], table, first, end))
     except DatabaseOperationError as error:
-        match sqlstate_of(error):
-            case "42P07":  # another server was faster
-                return False
-            case "23514":  # the default partition holds rows of that span already, and keeps on taking them
-                logger.warning("could not make a partition", extra={"table": table, "error": error.message})
-                return False
-        raise
+        state = sqlstate_of(error)
+        if state == CHECK_VIOLATION:  # the default partition holds rows of that span already, and keeps taking them
+            logger.warning("could not make a partition", extra={"table": table, "error": error.message})
+        elif state != DUPLICATE_TABLE:  # another server was faster
+            raise
+        return False
 
 
 async def _drop_expired(database: Database, table: str, step: Step, cutoff: datetime) -> list[str]:
@@ -115,9 +114,8 @@ async def _drop_expired(database: Database, table: str, step: Step, cutoff: date
 
 async def _drop(database: Database, partition: str, then: str = "") -> None:
     # Names come from pg_class and match table_YYYYMMDD or table_default: nothing to quote.
-    await database.execute(
-        f"BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; DROP TABLE IF EXISTS {partition}; {then} COMMIT"
-    )
+    # Several statements in one message are one transaction.
+    await database.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; DROP TABLE IF EXISTS {partition}; {then}")
 
 
 async def _forget_strays(database: Database, now: datetime, settings: Settings) -> None:
