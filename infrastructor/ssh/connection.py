@@ -91,10 +91,11 @@ class _Channel:
 
 
 class SSHCarrier:
-    __slots__ = ("_loop", "_owner", "connection")
+    __slots__ = ("_loop", "_owner", "connection", "is_root")
 
-    def __init__(self, connection: asyncssh.SSHClientConnection, owner: Owner) -> None:
+    def __init__(self, connection: asyncssh.SSHClientConnection, owner: Owner, *, is_root: bool) -> None:
         self.connection = connection
+        self.is_root = is_root
         self._owner = owner
         self._loop = asyncio.get_running_loop()
 
