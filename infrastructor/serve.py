@@ -46,7 +46,7 @@ _DOORS: Mapping[Part, tuple[Part, ...]] = {
     Part.MCP: (Part.MCP,),
     Part.COLLECTOR: (),
 }
-_POLL_S = 0.005
+_BACKLOG = 512
 
 
 class PortTaken(InfrastructorError):
@@ -60,15 +60,17 @@ async def serve(settings: Settings, opener: Opener, part: Part = Part.ALL) -> No
     servers: list[_Server] = []
     with _signals(stopping, servers):
         async with opener(settings) as application:
-            running = []
-            for door, bound in listening.items():
-                servers.append(_server(door, application, stopping))
-                running.append(asyncio.create_task(servers[-1].serve(sockets=[bound])))
+            servers += [_server(door, application, stopping) for door in listening]
+            running = [
+                asyncio.create_task(server.serve(sockets=[bound]))
+                for server, bound in zip(servers, listening.values(), strict=True)
+            ]
             with _claimed(settings, part):
-                await _started(servers, running)
+                await _any_of(asyncio.gather(*(server.answering.wait() for server in servers)), *running)
                 _announce(settings, listening)
                 jobs = _collecting(application, part)
-                await _first_of(stopping, running, jobs)
+                await _any_of(asyncio.ensure_future(stopping.wait()), *running, *jobs)
+                stopping.set()
                 for server in servers:
                     server.should_exit = True
                 await asyncio.gather(*running)
@@ -88,9 +90,7 @@ async def serve_stdio(
         server = create_server(application, toolsets=toolsets, read_only=settings.read_only, local_role=role)
         with _signals(stopping, []):
             running = asyncio.create_task(server.run_stdio_async(show_banner=False))
-            waiting = asyncio.create_task(stopping.wait())
-            await asyncio.wait({waiting, running}, return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
+            await _any_of(asyncio.ensure_future(stopping.wait()), running)
         await application.service.drain(GRACE_S)
     if stopping.is_set():
         # A thread still waits for a line on stdin, and Python would wait for it for ever.
@@ -100,12 +100,13 @@ async def serve_stdio(
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A bound socket. Raises `PortTaken` with the way out."""
+    """A listening socket: callers wait until we are ready. Raises `PortTaken` with the way out."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
+        bound.listen(_BACKLOG)
     except OSError as error:
         bound.close()
         raise PortTaken(
@@ -145,6 +146,14 @@ def _finish(main: Callable[[], Any]) -> int:
 
 class _Server(uvicorn.Server):
     """uvicorn without its signal handlers: two servers share one process, and we stop them together."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.answering = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.answering.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -188,14 +197,12 @@ def _collecting(application: Application, part: Part) -> "list[asyncio.Task[None
     return [asyncio.ensure_future(application.collect())]
 
 
-async def _first_of(
-    stopping: asyncio.Event, running: "Sequence[asyncio.Task[None]]", jobs: "Sequence[asyncio.Task[None]]"
-) -> None:
-    """Wait for a signal, or for something that should not have ended; `stopping` is set either way."""
-    waiting = asyncio.create_task(stopping.wait())
-    await asyncio.wait({waiting, *running, *jobs}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    stopping.set()
+async def _any_of(awaited: "asyncio.Future[Any]", *running: "asyncio.Task[None]") -> None:
+    """Wait for something, or for a task to end that should go on; its error comes out where it is awaited."""
+    try:
+        await asyncio.wait({awaited, *running}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        awaited.cancel()
 
 
 async def _cancelled(jobs: "Sequence[asyncio.Task[None]]") -> None:

@@ -20,9 +20,7 @@ _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(day
 
 def add_commands(app: typer.Typer, session: Session) -> None:
     """Register the group."""
-    group = typer.Typer(
-        help="Tokens for REST and MCP; alone: print the admin token.", rich_markup_mode=None
-    )
+    group = typer.Typer(help="Tokens for REST and MCP; alone: print the admin token.", rich_markup_mode=None)
     app.add_typer(group, name="token")
 
     @group.callback(invoke_without_command=True)
