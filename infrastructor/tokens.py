@@ -1,16 +1,22 @@
 """API tokens: named, scoped by role, expiring; kept as hashes only."""
 
 import hashlib
+import logging
+import os
 import re
 import secrets
 from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from time import monotonic
 
-from infrastructor.errors import Unauthenticated, ValidationFailed
+from infrastructor.errors import Conflict, Unauthenticated, ValidationFailed
 from infrastructor.ports import ApiToken, Role, TokenStore
 
+logger = logging.getLogger(__name__)
+
+ADMIN_TOKEN_FILE = "admin.token"  # noqa: S105 - a file name
 TOKEN_PATTERN = re.compile(r"inf_[A-Za-z0-9_-]{20,200}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@-]{0,99}")
 _REMEMBERED = 1024
@@ -24,13 +30,15 @@ class Tokens:
         self._store = store
         self._known: OrderedDict[str, tuple[float, ApiToken]] = OrderedDict()
 
-    async def issue(self, name: str, role: Role, lifetime: timedelta | None = None) -> tuple[str, ApiToken]:
+    async def issue(
+        self, name: str, role: Role, lifetime: timedelta | None = None, *, secret: str | None = None
+    ) -> tuple[str, ApiToken]:
         """A new token and its record; the secret is shown this once. Raises `Conflict` on a taken name."""
         if not _NAME.fullmatch(name):
             raise ValidationFailed(
                 f"{name!r} is no token name.", hint="1 to 100 letters, digits, spaces or ._@-, e.g. 'grafana'."
             )
-        secret = f"inf_{secrets.token_urlsafe(32)}"
+        secret = secret or new_secret()
         expires = None if lifetime is None else datetime.now(UTC) + lifetime
         return secret, await self._store.create(name, role, hash_secret(secret), expires)
 
@@ -60,6 +68,31 @@ class Tokens:
     async def revoke(self, name: str) -> bool:
         self._known.clear()
         return await self._store.revoke(name)
+
+
+async def ensure_admin_token(tokens: Tokens, data_dir: Path) -> None:
+    """The first start makes the token `admin`; its secret is in a file that only the server's user may read."""
+    path = data_dir / ADMIN_TOKEN_FILE
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        secret = path.read_text().strip()
+    else:
+        secret = new_secret()
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"{secret}\n")
+    try:
+        await tokens.authenticate(secret)
+    except Unauthenticated:
+        # A new database, or a file that a crash left empty.
+        try:
+            await tokens.issue("admin", Role.ADMIN, secret=secret)
+        except (Conflict, ValidationFailed):
+            logger.warning("The token in %s is not valid; 'infrastructor token create' makes another", path)
+
+
+def new_secret() -> str:
+    return f"inf_{secrets.token_urlsafe(32)}"
 
 
 def hash_secret(secret: str) -> str:

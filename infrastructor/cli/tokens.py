@@ -12,8 +12,8 @@ from infrastructor.cli.session import Session, fail, load_settings
 from infrastructor.errors import NotFound, ValidationFailed
 from infrastructor.ports import Role
 from infrastructor.settings import Settings
+from infrastructor.tokens import ADMIN_TOKEN_FILE
 
-ADMIN_TOKEN_FILE = "admin.token"  # noqa: S105 - a file name
 _LIFETIME = re.compile(r"(\d{1,5})([mhdw])")
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 

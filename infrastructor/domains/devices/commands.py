@@ -140,5 +140,5 @@ class ListComposeProjects(Command[Mapping[str, tuple[str, ...]]]):
         for line in output.text.splitlines():
             project, _, files = line.partition("\t")
             if project:
-                found[clean(project, 200)] = tuple(clean(file, 500) for file in files.split(",") if file)
+                found[clean(project, 200)] = tuple(dict.fromkeys(clean(file, 500) for file in files.split(",") if file))
         return found

@@ -66,7 +66,7 @@ def total(parser: Callable[P, T]) -> Callable[P, T]:
     def parse(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return parser(*args, **kwargs)
-        except (ValueError, IndexError, KeyError, OverflowError) as error:
+        except (ValueError, IndexError, KeyError, OverflowError, StopIteration) as error:
             raise ParseError(f"{parser.__name__} did not understand: {clean(str(args[0]), 200)!r}") from error
 
     return parse

@@ -1,0 +1,13 @@
+"""Waiting for something to become true, with a deadline instead of a sleep."""
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+
+
+async def until(condition: Callable[[], object], timeout_s: float = 5.0) -> None:
+    deadline = monotonic() + timeout_s
+    while not condition():
+        if monotonic() > deadline:
+            raise AssertionError(f"not true within {timeout_s} s: {condition}")
+        await asyncio.sleep(0.02)
