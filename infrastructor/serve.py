@@ -58,24 +58,24 @@ async def serve(settings: Settings, opener: Opener, part: Part = Part.ALL) -> No
     listening = {door: listen(settings.host, _port(settings, door)) for door in _DOORS[part]}
     stopping = asyncio.Event()
     servers: list[_Server] = []
-    with _signals(stopping, servers):
+    with _signals(stopping, servers), contextlib.ExitStack() as closed_last:
         async with opener(settings) as application:
             servers += [_server(door, application, stopping) for door in listening]
             running = [
                 asyncio.create_task(server.serve(sockets=[bound]))
                 for server, bound in zip(servers, listening.values(), strict=True)
             ]
-            with _claimed(settings, part):
-                await _any_of(asyncio.gather(*(server.answering.wait() for server in servers)), *running)
-                _announce(settings, listening)
-                jobs = _collecting(application, part)
-                await _any_of(asyncio.ensure_future(stopping.wait()), *running, *jobs)
-                stopping.set()
-                for server in servers:
-                    server.should_exit = True
-                await asyncio.gather(*running)
-                await _cancelled(jobs)
-                await application.service.drain(GRACE_S)
+            await _any_of(asyncio.gather(*(server.answering.wait() for server in servers)), *running)
+            closed_last.enter_context(_claimed(settings, part))
+            _announce(settings, listening)
+            jobs = _collecting(application, part)
+            await _any_of(asyncio.ensure_future(stopping.wait()), *running, *jobs)
+            stopping.set()
+            for server in servers:
+                server.should_exit = True
+            await asyncio.gather(*running)
+            await _cancelled(jobs)
+            await application.service.drain(GRACE_S)
     logger.info("Stopped")
 
 
