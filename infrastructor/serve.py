@@ -86,12 +86,12 @@ async def serve_stdio(
     from mcp_server.server import create_server  # noqa: PLC0415 - costs half a second to import
 
     stopping = asyncio.Event()
-    async with opener(settings) as application:
-        server = create_server(application, toolsets=toolsets, read_only=settings.read_only, local_role=role)
-        with _signals(stopping, []):
+    with _signals(stopping, []):
+        async with opener(settings) as application:
+            server = create_server(application, toolsets=toolsets, read_only=settings.read_only, local_role=role)
             running = asyncio.create_task(server.run_stdio_async(show_banner=False))
             await _any_of(asyncio.ensure_future(stopping.wait()), running)
-        await application.service.drain(GRACE_S)
+            await application.service.drain(GRACE_S)
     if stopping.is_set():
         # A thread still waits for a line on stdin, and Python would wait for it for ever.
         logging.shutdown()
