@@ -115,6 +115,7 @@ async def test_with_postgresql_frozen_reads_go_on_and_changes_are_refused(
 
 
 async def test_postgresql_killed_hard_comes_back_with_everything(application: Application, data_dir: Path) -> None:
+    await ask(application, "device_update", device="local", location="attic")
     os.kill((await pids(data_dir))["postgres"], signal.SIGQUIT)
     during = await ask(application, "process_list", device="local", force_refresh=True)
     with pytest.raises(InfrastructorError):
