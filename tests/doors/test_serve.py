@@ -147,6 +147,11 @@ async def test_the_whole_server_leaves_a_pid_file_while_it_runs(world: World, tm
     assert not (tmp_path / "server.json").exists()
 
 
+def test_small_answers_are_not_held_back() -> None:
+    with listen("127.0.0.1", 0) as bound:
+        assert bound.proto == socket.IPPROTO_TCP
+
+
 def test_a_taken_port_is_one_clear_line() -> None:
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
