@@ -100,6 +100,19 @@ async def test_a_request_under_way_is_finished_before_the_end(world: World, tmp_
     assert world.outcomes == [("thing_search", "ok", None)]
 
 
+async def test_a_caller_who_hangs_up_stops_a_read(world: World, tmp_path: Path) -> None:
+    bearer = await world.bearer()
+
+    async with serving(world, tmp_path) as served:
+        async with httpx2.AsyncClient(headers=bearer) as client:
+            with pytest.raises(httpx2.ReadTimeout):
+                await client.get(f"http://127.0.0.1:{served.api_port}/api/things", params={"wait_s": 60}, timeout=0.5)
+        async with asyncio.timeout(5):
+            await world.audit.seen(1)
+
+    assert world.outcomes == [("thing_search", "cancelled", "cancelled")]
+
+
 async def test_an_open_event_stream_does_not_delay_the_end(world: World, tmp_path: Path) -> None:
     bearer = await world.bearer()
     loop = asyncio.get_running_loop()
