@@ -84,15 +84,15 @@ class LaneSet:
     # --- requests ------------------------------------------------------------------------------------
 
     def dispatch(self, request: Request) -> None:
-        line = request.line
-        if line.lane is Lane.FAST and not request.alone:
-            lane = self._fast.get(line.sudo)
-            if lane is not None and not lane.retiring:
-                lane.submit(request)
-            else:
-                self._fast[line.sudo] = self._begin(request, single=False)
+        sudo = request.line.sudo and not self._carrier.is_root
+        if request.line.lane is not Lane.FAST or request.alone:
+            self._begin(request, sudo=sudo, single=True)
+            return
+        lane = self._fast.get(sudo)
+        if lane is not None and not lane.retiring:
+            lane.submit(request)
         else:
-            self._begin(request, single=True)
+            self._fast[sudo] = self._begin(request, sudo=sudo, single=False)
 
     def abandon(self, request: Request) -> None:
         lane = request.lane
@@ -108,9 +108,9 @@ class LaneSet:
         else:
             lane.abandon(request)
 
-    def _begin(self, request: Request, *, single: bool) -> ShellLane:
+    def _begin(self, request: Request, *, sudo: bool, single: bool) -> ShellLane:
         """A new lane for the request, opened when there is a session for it."""
-        lane = ShellLane(self, self._loop, sudo=request.line.sudo, single=single)
+        lane = ShellLane(self, self._loop, sudo=sudo, single=single)
         lane.submit(request)
         if single:
             self._queue.append(lane)

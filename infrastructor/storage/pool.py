@@ -148,13 +148,19 @@ async def _opened(pool: Any) -> None:
 
 
 async def _init(connection: Any) -> None:
-    for name in ("json", "jsonb"):
-        await connection.set_type_codec(name, encoder=_to_json, decoder=json.loads, schema="pg_catalog")
+    # In binary, for COPY takes nothing else: a version byte, then the text.
+    await connection.set_type_codec(
+        "jsonb", encoder=_to_jsonb, decoder=_from_jsonb, schema="pg_catalog", format="binary"
+    )
 
 
 async def _keep_session(_connection: Any) -> None:
     """Nothing of ours changes the session, so releasing needs no round trip to reset it."""
 
 
-def _to_json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), default=str)
+def _to_jsonb(value: Any) -> bytes:
+    return b"\x01" + json.dumps(value, separators=(",", ":"), default=str).encode()
+
+
+def _from_jsonb(data: bytes) -> Any:
+    return json.loads(data[1:])
