@@ -61,7 +61,8 @@ async def serving(world: World, tmp_path: Path, part: Part = Part.ALL) -> AsyncI
         await answering(served.api_port if part is not Part.MCP else served.mcp_port)
         yield served
     finally:
-        served.stop()
+        if not running.done():  # else nobody would catch the signal but the test run itself
+            served.stop()
         async with asyncio.timeout(GRACE_S + 5):
             await running
 
