@@ -47,6 +47,7 @@ _DOORS: Mapping[Part, tuple[Part, ...]] = {
     Part.COLLECTOR: (),
 }
 _BACKLOG = 512
+_KEEP_ALIVE_S = 75
 
 
 class PortTaken(InfrastructorError):
@@ -102,7 +103,8 @@ async def serve_stdio(
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket: callers wait until we are ready. Raises `PortTaken` with the way out."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol named, asyncio turns Nagle's algorithm off; else each answer may wait 40 ms for an ACK.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
@@ -169,6 +171,7 @@ def _server(door: Part, application: Application, stopping: asyncio.Event) -> _S
             log_config=None,
             access_log=False,
             server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=GRACE_S,
         )
     )

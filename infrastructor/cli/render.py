@@ -10,6 +10,7 @@ from rich.text import Text
 
 _UNKNOWN = "–"
 _MOST_INLINE = 4
+_LINE = 60
 _PIPED_WIDTH = 240
 _KIB = 1024
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -43,7 +44,8 @@ def humane(name: str, value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{_words(key)} {humane(key, inner)}" for key, inner in value.items()) or _UNKNOWN
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(humane(name, inner) for inner in value) or _UNKNOWN
+        parts = [humane(name, inner) for inner in value]
+        return ("\n" if sum(map(len, parts)) > _LINE else ", ").join(parts) or _UNKNOWN
     return str(value)
 
 

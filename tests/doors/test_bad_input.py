@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from mcp import MCPError
+from mcp_types import INVALID_PARAMS
 
 from infrastructor.ports import Role
 from tests.doors.clients import cli, mcp_http, raw_mcp, rest, stdio
@@ -92,8 +94,9 @@ async def test_the_command_line_refuses(world: World, case: Case) -> None:
 
 async def test_a_resource_with_a_bad_uri_is_refused_and_audited(world: World) -> None:
     async with mcp_http(world, await world.token(Role.ADMIN)) as client:
-        with pytest.raises(Exception, match=r"validation_failed.*Hint"):
+        with pytest.raises(MCPError, match=r"validation_failed.*Hint") as caught:
             await client.read_resource("zfs://..%2f%00/pools")
+    assert caught.value.error.code == INVALID_PARAMS
     expect_one_refusal(world, "validation_failed")
 
 

@@ -150,7 +150,7 @@ def test_the_client_configuration_is_ready_to_paste(
     monkeypatch.setenv("INFRASTRUCTOR_MCP_PORT", "9999")
     (tmp_path / "admin.token").write_text("inf_secret\n")
 
-    http = run("mcp-config", "--transport", "http").json["mcpServers"]["infrastructor"]
+    http = run("mcp-config").json["mcpServers"]["infrastructor"]
     stdio = run("mcp-config", "--transport", "stdio", "--client", "claude").json["mcpServers"]["infrastructor"]
 
     assert http == {

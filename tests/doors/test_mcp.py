@@ -55,7 +55,6 @@ async def test_a_tool_is_described_completely_and_briefly(world: World) -> None:
                 "pool": {"type": "string", "description": "The pool to destroy, e.g. tank."},
             },
             "required": ["device", "pool"],
-            "additionalProperties": False,
         },
         "outputSchema": {
             "type": "object",

@@ -61,7 +61,8 @@ async def serving(world: World, tmp_path: Path, part: Part = Part.ALL) -> AsyncI
         await answering(served.api_port if part is not Part.MCP else served.mcp_port)
         yield served
     finally:
-        served.stop()
+        if not running.done():  # else nobody would catch the signal but the test run itself
+            served.stop()
         async with asyncio.timeout(GRACE_S + 5):
             await running
 
@@ -98,6 +99,19 @@ async def test_a_request_under_way_is_finished_before_the_end(world: World, tmp_
 
     assert answer.json()["names"] == ["a"]
     assert world.outcomes == [("thing_search", "ok", None)]
+
+
+async def test_a_caller_who_hangs_up_stops_a_read(world: World, tmp_path: Path) -> None:
+    bearer = await world.bearer()
+
+    async with serving(world, tmp_path) as served:
+        async with httpx2.AsyncClient(headers=bearer) as client:
+            with pytest.raises(httpx2.ReadTimeout):
+                await client.get(f"http://127.0.0.1:{served.api_port}/api/things", params={"wait_s": 60}, timeout=0.5)
+        async with asyncio.timeout(5):
+            await world.audit.seen(1)
+
+    assert world.outcomes == [("thing_search", "cancelled", "cancelled")]
 
 
 async def test_an_open_event_stream_does_not_delay_the_end(world: World, tmp_path: Path) -> None:
@@ -145,6 +159,11 @@ async def test_the_whole_server_leaves_a_pid_file_while_it_runs(world: World, tm
         await answering(served.mcp_port)
         assert json.loads((tmp_path / "server.json").read_text())["pid"] == os.getpid()
     assert not (tmp_path / "server.json").exists()
+
+
+def test_small_answers_are_not_held_back() -> None:
+    with listen("127.0.0.1", 0) as bound:
+        assert bound.proto == socket.IPPROTO_TCP
 
 
 def test_a_taken_port_is_one_clear_line() -> None:
