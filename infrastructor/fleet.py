@@ -7,12 +7,18 @@ Selector: terms joined by commas. `nas` a name, `web-*` a pattern, `tag:role=db`
 import asyncio
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from infrastructor.errors import InfrastructorError, SSHTimeout, ValidationFailed
 from infrastructor.operation import Answer, Context, DeviceParams, Operation
 from infrastructor.ports import Device, Effect
 
+AT_ONCE = 1000
+"""Devices asked side by side. High, since one that is dead holds its place for the connect timeout."""
+
+Selector = Annotated[str, Field(max_length=500, description="Names, 'web-*', 'tag:role=db', '!name', '*'.")]
 Outcome = Answer[Any] | InfrastructorError
 
 
@@ -58,7 +64,6 @@ async def fan_out(
     devices: Sequence[Device],
     arguments: Mapping[str, Any],
     *,
-    concurrency: int,
     deadline_s: float,
 ) -> dict[str, Outcome]:
     """Ask every device; one answer or error each, in the order given, within the deadline.
@@ -66,7 +71,7 @@ async def fan_out(
     A device that has not answered by then counts as `ssh_timeout`; its command is stopped.
     """
     check_fan_out(operation)
-    slots = asyncio.Semaphore(concurrency)
+    slots = asyncio.Semaphore(AT_ONCE)
     finished = 0
 
     async def ask(device: Device) -> Outcome:

@@ -21,7 +21,7 @@ from functools import cached_property
 from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar, get_type_hints
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 from infrastructor.command import Command
 from infrastructor.ports import (
@@ -36,10 +36,13 @@ from infrastructor.ports import (
 
 T = TypeVar("T")
 
+PLAIN: dict[str, JsonValue] = {"x-plain": True}
+"""For `json_schema_extra`: the field's name says it all, so a model is not made to pay for its description."""
+
 DeviceName = Annotated[
     str,
     StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$"),
-    Field(description="Registered device, e.g. nas. device_list names them.", examples=["nas"]),
+    Field(description="Registered name, e.g. nas; device_list tells them.", json_schema_extra=PLAIN),
 ]
 
 
@@ -58,7 +61,9 @@ class DeviceParams(Params):
 class CachedParams(DeviceParams):
     """Input of a READ operation whose answer may come from the cache."""
 
-    force_refresh: bool = Field(default=False, description="Ask the device now instead of the cache.")
+    force_refresh: bool = Field(
+        default=False, description="Ask the device now instead of the cache.", json_schema_extra=PLAIN
+    )
 
 
 class DestroyParams(DeviceParams):
@@ -67,7 +72,7 @@ class DestroyParams(DeviceParams):
     plan_token: str | None = Field(
         default=None,
         max_length=200,
-        description="Token of the plan to carry out. Leave out to get the plan first.",
+        description="From the plan; without it only plans.",
     )
 
 

@@ -5,11 +5,13 @@ from typing import Annotated, TypeVar
 
 from pydantic import Field, StringConstraints
 
+from infrastructor.operation import PLAIN
+
 T = TypeVar("T")
 
-Limit = Annotated[int, Field(ge=1, le=500, description="Rows at most.")]
+Limit = Annotated[int, Field(ge=1, le=500, description="Rows at most.", json_schema_extra=PLAIN)]
 Cursor = Annotated[
-    str, StringConstraints(pattern=r"^[0-9]{1,9}$"), Field(description="next_cursor of the previous answer.")
+    str, StringConstraints(pattern=r"^[0-9]{1,9}$"), Field(description="next_cursor of the last answer.")
 ]
 
 

@@ -248,12 +248,14 @@ class UnifiedDataCollectionService:
             await self._failed(record, failure, started)
             raise failure from error
         record.duration_ms = _milliseconds(started)
-        if operation.effect is not Effect.READ:
+        planned_only = operation.plan is not None and record.details is not None
+        if operation.effect is not Effect.READ and not planned_only:
             await self._invalidate(operation, record)
         if durable:
             await self.audit.finish(record)
         else:
             self.audit.note(record)
+        _log(operation, record)
         return Answer(
             body=body,
             model=operation.result,
@@ -372,6 +374,7 @@ class UnifiedDataCollectionService:
         record.error_code, record.error_message = error.code, clean(error.message, 1000)
         record.duration_ms = _milliseconds(started)
         await self._finish_shielded(record)
+        _log(self.operation(record.operation), record)
 
     async def _finish_shielded(self, record: AuditRecord) -> None:
         """The outcome is written even when the caller leaves now; a lost audit store must not hide the error."""
@@ -482,6 +485,26 @@ def _validation_failed(operation: Operation[Any, Any], error: ValidationError) -
     fields = ", ".join(operation.params.model_fields) or "none"
     return ValidationFailed(
         f"{operation.name}: {'; '.join(shown)}{more}.", hint=f"Parameters of {operation.name}: {fields}."
+    )
+
+
+def _log(operation: Operation[Any, Any], record: AuditRecord) -> None:
+    """One line for a run that ended; what went wrong is a warning."""
+    level = logging.INFO if record.outcome == "ok" else logging.WARNING
+    logger.log(
+        level,
+        "Operation finished",
+        extra={
+            "operation_id": str(record.operation_id),
+            "operation": record.operation,
+            "device_id": str(record.device_id) if record.device_id else None,
+            "data_type": operation.cache.data_type if operation.cache else None,
+            "execution_time_ms": round(record.duration_ms or 0.0, 2),
+            "cache_hit": record.cache is CacheState.HIT,
+            "outcome": record.outcome,
+            "error_code": record.error_code,
+            "source": record.caller.interface,
+        },
     )
 
 

@@ -34,6 +34,8 @@ def _lean_input(schema: Mapping[str, Any]) -> Schema:
         del kept["additionalProperties"]
     if "enum" in kept:
         kept.pop("type", None)
+    if given.get("x-plain"):
+        kept.pop("description", None)
     if given.get("default"):
         kept["default"] = given["default"]
     return _walk(kept, _lean_input)

@@ -47,11 +47,8 @@ async def test_a_tool_is_described_completely_and_briefly(world: World) -> None:
         "inputSchema": {
             "type": "object",
             "properties": {
-                "device": {"type": "string", "description": "Registered device, e.g. nas. device_list names them."},
-                "plan_token": {
-                    "type": "string",
-                    "description": "Token of the plan to carry out. Leave out to get the plan first.",
-                },
+                "device": {"type": "string"},
+                "plan_token": {"type": "string", "description": "From the plan; without it only plans."},
                 "pool": {"type": "string", "description": "The pool to destroy, e.g. tank."},
             },
             "required": ["device", "pool"],

@@ -152,6 +152,13 @@ async def test_a_destroy_operation_plans_then_acts_on_its_token(world: World) ->
     assert planned.plan.plan_token not in repr(world.records)
 
 
+async def test_planning_leaves_the_cache_alone(world: World) -> None:
+    core = service(world)
+    await core.submit(pool_list, NAS, ADMIN)
+    await core.submit(pool_destroy, TANK, ADMIN)
+    assert (await core.submit(pool_list, NAS, ADMIN)).cache is CacheState.HIT
+
+
 async def test_a_plan_token_works_once(world: World) -> None:
     core = service(world)
     planned = (await core.submit(pool_destroy, TANK, ADMIN)).result

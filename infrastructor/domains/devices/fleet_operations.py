@@ -7,8 +7,8 @@ from pydantic import Field
 from infrastructor.domains.devices.models import FleetAnswer, FleetOverview, FleetRun, OverviewRow, Problem
 from infrastructor.domains.system.models import SystemMetrics
 from infrastructor.errors import InfrastructorError
-from infrastructor.fleet import Outcome, check_fan_out, fan_out, select
-from infrastructor.operation import Context, Params, operation
+from infrastructor.fleet import Outcome, Selector, check_fan_out, fan_out, select
+from infrastructor.operation import PLAIN, Context, Params, operation
 from infrastructor.paging import Limit
 from infrastructor.ports import Effect
 
@@ -22,18 +22,13 @@ _ORDER = ("unreachable", "disk_full", "mount_hung", "memory_high", "cpu_high", "
 class FleetRunParams(Params):
     """Input of fleet_run."""
 
-    operation: str = Field(
-        pattern=r"^[a-z][a-z0-9_]{2,63}$", description="A READ operation on one device, e.g. system_metrics."
+    operation: str = Field(pattern=r"^[a-z][a-z0-9_]{2,63}$", description="READ, e.g. system_metrics.")
+    selector: Selector
+    arguments: dict[str, Any] = Field(default_factory=dict, max_length=30, description="Its parameters besides device.")
+    deadline_seconds: float = Field(
+        default=60.0, gt=0, le=600, description="Slower devices count as failed.", json_schema_extra=PLAIN
     )
-    selector: str = Field(max_length=500, description="Which devices: names, 'web-*', 'tag:role=db', '!name', '*'.")
-    arguments: dict[str, Any] = Field(
-        default_factory=dict, max_length=30, description='Its parameters besides device, e.g. {"state": "failed"}.'
-    )
-    concurrency: int = Field(default=1000, ge=1, le=5000, description="Devices asked at once.")
-    deadline_seconds: float = Field(default=60.0, gt=0, le=600, description="Slower devices count as failed.")
-    max_bytes: int = Field(
-        default=32_000, ge=1000, le=50_000_000, description="Size of all answers together; what is over is left out."
-    )
+    max_bytes: int = Field(default=32_000, ge=1000, le=50_000_000, description="Size limit of all answers.")
 
 
 @operation(name="fleet_run", effect=Effect.READ, route="POST /api/fleet/run", fan_out=True)
@@ -47,7 +42,6 @@ async def fleet_run(ctx: Context, params: FleetRunParams) -> FleetRun:
         wanted,
         devices,
         params.arguments,
-        concurrency=params.concurrency,
         deadline_s=params.deadline_seconds,
     )
     answers = [_answer(name, outcome) for name, outcome in outcomes.items()]
@@ -90,9 +84,11 @@ def _fit(answers: list[FleetAnswer], max_bytes: int) -> list[FleetAnswer]:
 class FleetOverviewParams(Params):
     """Input of fleet_overview."""
 
-    selector: str = Field(default="*", max_length=500, description="Which devices: names, 'web-*', 'tag:role=db', '*'.")
+    selector: Selector = "*"
     limit: Limit = 100
-    deadline_seconds: float = Field(default=20.0, gt=0, le=600, description="How long to wait for slow devices.")
+    deadline_seconds: float = Field(
+        default=20.0, gt=0, le=600, description="How long to wait for slow devices.", json_schema_extra=PLAIN
+    )
 
 
 @operation(
@@ -110,7 +106,6 @@ async def fleet_overview(ctx: Context, params: FleetOverviewParams) -> FleetOver
         ctx.operation("system_metrics"),
         devices,
         {},
-        concurrency=1000,
         deadline_s=params.deadline_seconds,
     )
     problems: list[Problem] = []

@@ -20,7 +20,7 @@ from infrastructor.domains.devices.models import (
 )
 from infrastructor.errors import NotFound, ValidationFailed
 from infrastructor.ids import uuid7
-from infrastructor.operation import Context, Params, operation
+from infrastructor.operation import PLAIN, Context, Params, operation
 from infrastructor.ports import Device, Effect
 from infrastructor.sanitize import clean
 
@@ -42,11 +42,11 @@ class DeviceImportParams(Params):
         default="~/.ssh/config",
         max_length=500,
         pattern=r"^[~/][^\x00-\x1f\x7f]*$",
-        description="ssh_config on the Infrastructor server, in ~/.ssh or /etc/ssh.",
+        description="ssh_config on this server.",
     )
-    dry_run: bool = Field(default=True, description="Only report what would be registered.")
-    update_existing: bool = Field(default=False, description="Also change devices that are registered already.")
-    tags: Tags = Field(default_factory=dict, description="Labels for every imported device.")
+    dry_run: bool = Field(default=True, description="Only report what would be registered.", json_schema_extra=PLAIN)
+    update_existing: bool = Field(default=False, description="Also change registered devices.", json_schema_extra=PLAIN)
+    tags: Tags = Field(default_factory=dict, description="Labels for all of them.")
 
 
 @operation(name="device_import", effect=Effect.CHANGE, route="POST /api/devices/import")

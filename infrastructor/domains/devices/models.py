@@ -6,42 +6,42 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from infrastructor.operation import DestroyResult, Result
+from infrastructor.operation import PLAIN, DestroyResult, Result
 from infrastructor.ports import Capabilities, Device, HostKey, LinkStatus, Transport
 
 Hostname = Annotated[
     str,
     StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$"),
-    Field(description="Name to use for the device from now on, e.g. nas."),
+    Field(description="Name for it, e.g. nas."),
 ]
 Address = Annotated[
     str,
     StringConstraints(pattern=r"^[A-Za-z0-9:]([A-Za-z0-9._:%-]{0,251}[A-Za-z0-9])?$"),
-    Field(description="DNS name or IP address to dial; the hostname when left out."),
+    Field(description="DNS name or IP; else the hostname."),
 ]
 Username = Annotated[
     str,
     StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9._@\\-]{0,98}\$?$"),
-    Field(description="Login user; the server's default when left out."),
+    Field(description="Login user; the server's default when left out.", json_schema_extra=PLAIN),
 ]
 KeyPath = Annotated[
     str,
     StringConstraints(pattern=r"^(~?/)[^\x00-\x1f\x7f]{1,490}$"),
-    Field(description="Private key file on the Infrastructor server; its default keys when left out."),
+    Field(description="Key file on this server."),
 ]
-Port = Annotated[int, Field(ge=1, le=65535, description="SSH port.")]
+Port = Annotated[int, Field(ge=1, le=65535, description="SSH port.", json_schema_extra=PLAIN)]
 Text = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$")]
 Tags = Annotated[
     dict[
         Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")],
         Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{0,200}$")],
     ],
-    Field(max_length=50, description='Free labels for selectors, e.g. {"role": "db"}.'),
+    Field(max_length=50, description='Labels, e.g. {"role": "db"}.'),
 ]
 Fingerprint = Annotated[
     str,
     StringConstraints(pattern=r"^SHA256:[A-Za-z0-9+/]{43}$"),
-    Field(description="Host key fingerprint, as ssh-keygen -lf prints it."),
+    Field(description="SHA256:… of the host key."),
 ]
 
 

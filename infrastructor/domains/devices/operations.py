@@ -29,9 +29,10 @@ from infrastructor.domains.devices.models import (
 )
 from infrastructor.domains.system.commands import ListInitScripts, ListRcServices, ListUnits
 from infrastructor.errors import Conflict, DeviceNotFound, SSHConnectionError, ValidationFailed
-from infrastructor.fleet import select
+from infrastructor.fleet import Selector, select
 from infrastructor.ids import uuid7
 from infrastructor.operation import (
+    PLAIN,
     Cache,
     CachedParams,
     Context,
@@ -53,14 +54,12 @@ _COLLECTED = ("system_metrics", "system_info", "services", "processes", "analysi
 class DeviceListParams(Params):
     """Input of device_list."""
 
-    selector: str = Field(
-        default="*", max_length=500, description="Which: names, 'web-*', 'tag:role=db', '!name', '*'."
-    )
+    selector: Selector = "*"
     limit: Limit = 100
     cursor: Cursor | None = None
 
 
-@operation(name="device_list", effect=Effect.READ, route="GET /api/devices", resource_uri="device://list")
+@operation(name="device_list", effect=Effect.READ, route="GET /api/devices", resource_uri="fleet://devices")
 async def device_list(ctx: Context, params: DeviceListParams) -> DeviceList:
     """List the registered devices with the state of their connection. Start here to learn which devices there are."""
     devices = select(await ctx.devices.all(), params.selector)
@@ -100,15 +99,15 @@ class DeviceAddParams(Params):
     ssh_port: Port = 22
     ssh_username: Username | None = None
     ssh_private_key_path: KeyPath | None = None
-    jump: DeviceName | None = Field(default=None, description="Registered device to go through (ProxyJump).")
-    device_type: Text = Field(default="server", description="e.g. server, nas, vm, router.")
-    description: Text | None = Field(default=None, description="Free text.")
-    location: Text | None = Field(default=None, description="Free text.")
-    monitoring_enabled: bool = Field(default=True, description="Collect its metrics on a schedule.")
-    tags: Tags = Field(default_factory=dict)
-    fingerprint: Fingerprint | None = Field(
-        default=None, description="Host key to trust at once, if the device shows it. Take it from the device itself."
+    jump: DeviceName | None = Field(default=None, description="Device to go through.")
+    device_type: Text = Field(default="server", description="e.g. server, nas, vm.", json_schema_extra=PLAIN)
+    description: Text | None = Field(default=None, description="Free text.", json_schema_extra=PLAIN)
+    location: Text | None = Field(default=None, description="Free text.", json_schema_extra=PLAIN)
+    monitoring_enabled: bool = Field(
+        default=True, description="Collect its metrics on a schedule.", json_schema_extra=PLAIN
     )
+    tags: Tags = Field(default_factory=dict)
+    fingerprint: Fingerprint | None = Field(default=None, description="Host key to trust at once if shown.")
 
 
 @operation(name="device_add", effect=Effect.CHANGE, route="POST /api/devices")
@@ -134,9 +133,7 @@ async def device_add(ctx: Context, params: DeviceAddParams) -> DeviceAdded:
 class DeviceTrustParams(DeviceParams):
     """Input of device_trust."""
 
-    fingerprint: Fingerprint | None = Field(
-        default=None, description="Key to trust, compared with the device itself. Leave out to see what it shows."
-    )
+    fingerprint: Fingerprint | None = Field(default=None, description="Key to trust; without it only shows them.")
 
 
 @operation(
@@ -167,12 +164,14 @@ class DeviceUpdateParams(DeviceParams):
     ssh_port: Port | None = None
     ssh_username: Username | None = None
     ssh_private_key_path: KeyPath | None = None
-    jump: DeviceName | None = Field(default=None, description="Registered device to go through (ProxyJump).")
-    device_type: Text | None = Field(default=None, description="e.g. server, nas, vm, router.")
-    description: Text | None = Field(default=None, description="Free text.")
-    location: Text | None = Field(default=None, description="Free text.")
-    monitoring_enabled: bool | None = Field(default=None, description="Collect its metrics on a schedule.")
-    tags: Tags | None = Field(default=None, description="All labels anew; those left out are removed.")
+    jump: DeviceName | None = Field(default=None, description="Device to go through.")
+    device_type: Text | None = Field(default=None, description="e.g. server, nas, vm.", json_schema_extra=PLAIN)
+    description: Text | None = Field(default=None, description="Free text.", json_schema_extra=PLAIN)
+    location: Text | None = Field(default=None, description="Free text.", json_schema_extra=PLAIN)
+    monitoring_enabled: bool | None = Field(
+        default=None, description="Collect its metrics on a schedule.", json_schema_extra=PLAIN
+    )
+    tags: Tags | None = Field(default=None, description="All labels anew.")
     clear: tuple[str, ...] = Field(
         default=(),
         max_length=6,
@@ -246,9 +245,7 @@ async def device_remove(ctx: Context, params: DeviceRemoveParams) -> DeviceRemov
 class DeviceTestParams(DeviceParams):
     """Input of device_test."""
 
-    reconnect: bool = Field(
-        default=False, description="Drop the connection and any waiting time first, e.g. after fixing the device."
-    )
+    reconnect: bool = Field(default=False, description="Drop connection and waiting time first.")
 
 
 @operation(name="device_test", effect=Effect.READ, route="GET /api/devices/{device}/test", commands=(ReadClock,))

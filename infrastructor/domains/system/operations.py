@@ -22,7 +22,7 @@ from infrastructor.domains.system.commands import (
 from infrastructor.domains.system.models import Process, ProcessList, ServiceList, SystemInfo, SystemMetrics
 from infrastructor.domains.system.samples import Memory, Usage
 from infrastructor.errors import CommandNotAvailable, CommandTimeout
-from infrastructor.operation import Cache, CachedParams, Context, Operation, operation
+from infrastructor.operation import PLAIN, Cache, CachedParams, Context, Operation, operation
 from infrastructor.paging import Cursor, Limit, page
 from infrastructor.ports import Effect
 
@@ -99,7 +99,7 @@ class ServiceListParams(CachedParams):
     """Input of service_list."""
 
     state: Literal["active", "failed", "inactive", "all"] = Field(
-        default="active", description="Which services to list; failed ones are always in `failed`."
+        default="active", description="Which to list; failed ones always show.", json_schema_extra=PLAIN
     )
     limit: Limit = 100
     cursor: Cursor | None = None
@@ -134,8 +134,10 @@ async def service_list(ctx: Context, params: ServiceListParams) -> ServiceList:
 class ProcessListParams(CachedParams):
     """Input of process_list."""
 
-    sort: Literal["cpu", "memory", "age", "pid"] = Field(default="cpu", description="Biggest first; pid ascending.")
-    match: str | None = Field(default=None, max_length=200, description="Only commands or users containing this text.")
+    sort: Literal["cpu", "memory", "age", "pid"] = Field(
+        default="cpu", description="Biggest first; pid ascending.", json_schema_extra=PLAIN
+    )
+    match: str | None = Field(default=None, max_length=200, description="Text in command or user.")
     limit: Limit = 30
     cursor: Cursor | None = None
 
