@@ -44,7 +44,7 @@ class Database:
         try:
             pool = asyncpg.create_pool(
                 dsn,
-                min_size=1,
+                min_size=0,  # with a floor, asyncpg logs a traceback for each try to restore it
                 max_size=max_size,
                 timeout=connect_timeout,
                 command_timeout=command_timeout,
@@ -145,16 +145,27 @@ def sqlstate_of(error: DatabaseOperationError) -> str | None:
 
 async def _opened(pool: Any) -> None:
     await pool
+    await pool.fetchval("SELECT 1")
 
 
 async def _init(connection: Any) -> None:
-    for name in ("json", "jsonb"):
-        await connection.set_type_codec(name, encoder=_to_json, decoder=json.loads, schema="pg_catalog")
+    # Binary, because COPY takes nothing else.
+    codecs = {"json": (_to_json, json.loads), "jsonb": (_to_jsonb, _from_jsonb)}
+    for name, (encoder, decoder) in codecs.items():
+        await connection.set_type_codec(name, encoder=encoder, decoder=decoder, schema="pg_catalog", format="binary")
 
 
 async def _keep_session(_connection: Any) -> None:
     """Nothing of ours changes the session, so releasing needs no round trip to reset it."""
 
 
-def _to_json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), default=str)
+def _to_json(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":"), default=str).encode()
+
+
+def _to_jsonb(value: Any) -> bytes:
+    return b"\x01" + _to_json(value)  # the version of the format
+
+
+def _from_jsonb(data: bytes) -> Any:
+    return json.loads(data[1:])
