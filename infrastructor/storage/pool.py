@@ -1,14 +1,14 @@
 """The connection to PostgreSQL: every wait bounded, every driver error one of ours."""
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import asyncpg
 
 from infrastructor.errors import DatabaseOperationError
 from infrastructor.storage.bounded import bounded
+from infrastructor.storage.text import dump
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ class Database:
                 min_size=0,  # with a floor, asyncpg logs a traceback for each try to restore it
                 max_size=max_size,
                 timeout=connect_timeout,
-                command_timeout=command_timeout,
+                command_timeout=None,  # ours cuts the socket, asyncpg's asks the server to cancel
                 init=_init,
                 reset=_keep_session,
             )
@@ -109,23 +109,12 @@ class Database:
         except DRIVER_ERRORS:
             self._pool.terminate()
 
-    async def _run(self, work: Callable[[Any], Awaitable[T]], timeout: float | None) -> T:
+    async def _run(self, work: Callable[[Any], Coroutine[Any, Any, T]], timeout: float | None) -> T:
         limit = self._command_timeout if timeout is None else timeout
-        held: list[Any] = []
-
-        async def on_connection() -> T:
-            async with self._pool.acquire(timeout=self._acquire_timeout) as connection:
-                held.append(connection)
-                async with asyncio.timeout(limit):
-                    return await work(connection)
-
-        def cut() -> None:
-            # A frozen server answers no cancel request; without the socket nothing waits for it.
-            for connection in held:
-                connection.terminate()
-
         try:
-            return await bounded(on_connection(), self._acquire_timeout + limit + _GRACE_S, on_timeout=cut)
+            async with self._pool.acquire(timeout=self._acquire_timeout) as connection:
+                # A frozen server answers no cancel request; without the socket nothing waits for one.
+                return await bounded(work(connection), limit, on_timeout=connection.terminate)
         except DRIVER_ERRORS as error:
             raise translated(error) from error
 
@@ -160,7 +149,7 @@ async def _keep_session(_connection: Any) -> None:
 
 
 def _to_json(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":"), default=str).encode()
+    return dump(value).encode()
 
 
 def _to_jsonb(value: Any) -> bytes:

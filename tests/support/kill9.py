@@ -46,7 +46,7 @@ async def work(dsn: str, spool: Path, effects: int, acks: int, *, buggy: bool) -
                 continue
             os.write(acks, f"{run.operation_id}\n".encode())
 
-    async with audit_log(dsn, spool) as log:
+    async with audit_log(dsn, spool, write_timeout_s=0.25) as log:
         await asyncio.gather(*(lane(log) for _ in range(LANES)))
 
 
