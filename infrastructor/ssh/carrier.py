@@ -1,0 +1,50 @@
+"""What lanes stand on: something that starts a shell and carries its three streams.
+
+`connection.SSHCarrier` is an SSH connection, `local.LocalCarrier` this machine.
+"""
+
+from typing import Protocol
+
+
+class Receiver(Protocol):
+    """The end of a channel on our side. Calls come from the event loop, never re-entrantly."""
+
+    def data_received(self, data: bytes, is_stderr: bool) -> None: ...
+
+    def closed(self) -> None:
+        """The channel is gone. `Carrier.alive` tells whether it went alone."""
+        ...
+
+
+class Channel(Protocol):
+    """One remote shell's stdin. Closing it ends the shell and whatever it runs."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Refused(Exception):
+    """The device opens no further session now."""
+
+
+class Gone(Exception):
+    """The carrier ended while the channel was being opened."""
+
+
+class Carrier(Protocol):
+    @property
+    def alive(self) -> bool: ...
+
+    @property
+    def is_root(self) -> bool:
+        """Whether the login needs no sudo."""
+        ...
+
+    async def open(self, receiver: Receiver, *, sudo: bool) -> Channel:
+        """Start a lane's shell. Raises `Refused` or `Gone`. Must not be cancelled."""
+        ...
+
+    async def close(self) -> None:
+        """End it and everything on it, within seconds. Never raises."""
+        ...

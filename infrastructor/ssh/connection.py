@@ -1,0 +1,159 @@
+"""One SSH connection as a carrier of lanes."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import asyncssh
+
+from infrastructor.ssh.carrier import Channel, Gone, Receiver, Refused
+from infrastructor.ssh.wire import LANE, SUDO_LANE
+
+CLOSE_TIMEOUT_S = 3.0
+
+
+class Owner(asyncssh.SSHClient):
+    """asyncssh's view of us: it learns which host key was shown, and when the connection ends."""
+
+    def __init__(self) -> None:
+        self.shown: asyncssh.SSHKey | None = None
+        self.connected = False
+        self._conn: asyncssh.SSHClientConnection | None = None
+        self.lost = False
+        self.reason: Exception | None = None
+        self.on_lost: list[Callable[[], None]] = []
+
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        self.connected = True
+        self._conn = conn
+
+    def server_algorithms(self) -> list[set[str]]:
+        """What the server offered: key exchange, host key, then encryption and MAC in both directions.
+
+        Empty when it said nothing. asyncssh keeps it in a private attribute; without it we know less, no more.
+        """
+        packet: bytes = getattr(self._conn, "_server_kexinit", b"")
+        lists: list[set[str]] = []
+        position = 17  # after the packet type and the cookie
+        while position + 4 <= len(packet) and len(lists) < 6:  # noqa: PLR2004
+            length = int.from_bytes(packet[position : position + 4], "big")
+            names = packet[position + 4 : position + 4 + length].decode("ascii", "replace")
+            lists.append(set(names.split(",")))
+            position += 4 + length
+        return lists
+
+    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+        """Called for a key that is not trusted: note it for the error, refuse it."""
+        self.shown = key
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
+        self.reason = exc
+        for callback in self.on_lost:
+            asyncio.get_running_loop().call_soon(callback)
+
+
+class _Session(asyncssh.SSHClientSession[bytes]):
+    """Hands a channel's bytes to a lane."""
+
+    __slots__ = ("_loop", "channel", "receiver")
+
+    def __init__(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> None:
+        self.receiver = receiver
+        self._loop = loop
+        self.channel: Any = None
+
+    def connection_made(self, chan: Any) -> None:
+        self.channel = chan
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        self.receiver.data_received(data, datatype is not None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        # In the next tick the connection's own end, if that is the cause, is known too.
+        self._loop.call_soon(self.receiver.closed)
+
+
+class _Channel:
+    __slots__ = ("_chan",)
+
+    def __init__(self, chan: Any) -> None:
+        self._chan = chan
+
+    def write(self, data: bytes) -> None:
+        if not self._chan.is_closing():
+            self._chan.write(data)
+
+    def close(self) -> None:
+        # abort() does not wait for unsent bytes, which a hung shell would never take.
+        self._chan.abort()
+
+
+class SSHCarrier:
+    __slots__ = ("_loop", "_owner", "connection", "is_root")
+
+    def __init__(self, connection: asyncssh.SSHClientConnection, owner: Owner, *, is_root: bool) -> None:
+        self.connection = connection
+        self.is_root = is_root
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def alive(self) -> bool:
+        return not self._owner.lost
+
+    @property
+    def reason(self) -> Exception | None:
+        return self._owner.reason
+
+    def when_lost(self, callback: Callable[[], None]) -> None:
+        """Call back once the connection has ended, after its channels have been told."""
+        if self._owner.lost:
+            self._loop.call_soon(callback)
+        else:
+            self._owner.on_lost.append(callback)
+
+    async def open(self, receiver: Receiver, *, sudo: bool) -> Channel:
+        session: _Session | None = None
+
+        def factory() -> _Session:
+            nonlocal session
+            session = _Session(receiver, self._loop)
+            return session
+
+        try:
+            chan, _ = await self.connection.create_session(
+                factory, command=SUDO_LANE if sudo else LANE, encoding=None, request_pty=False
+            )
+        except asyncssh.ChannelOpenError as error:
+            if session is not None:
+                session.receiver = _NOBODY
+            if self._owner.lost or self.connection.is_closed():
+                raise Gone(str(error)) from error
+            raise Refused(error.reason) from error
+        except (asyncssh.Error, OSError) as error:
+            raise Gone(str(error)) from error
+        return _Channel(chan)
+
+    async def close(self) -> None:
+        self.connection.close()
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self.connection.wait_closed()
+        except TimeoutError:
+            self.connection.abort()
+            await self.connection.wait_closed()
+
+
+class _Nobody:
+    """Receives for a session that was refused after it had been made."""
+
+    def data_received(self, data: bytes, is_stderr: bool) -> None:
+        pass
+
+    def closed(self) -> None:
+        pass
+
+
+_NOBODY = _Nobody()

@@ -1,0 +1,115 @@
+"""This machine as a carrier: the same shells over pipes, in sessions of their own."""
+
+import asyncio
+import os
+import pwd
+from collections.abc import Callable
+from pathlib import Path
+
+from infrastructor.ssh.carrier import Channel, Receiver, Refused
+from infrastructor.ssh.wire import LANE_ARGV, SUDO_ARGV
+
+CLOSE_TIMEOUT_S = 3.0
+
+
+def environment() -> dict[str, str]:
+    """What a login would have, and nothing of our own: our variables hold passwords."""
+    user = pwd.getpwuid(os.geteuid())
+    values = {
+        "HOME": user.pw_dir,
+        "USER": user.pw_name,
+        "LOGNAME": user.pw_name,
+        "SHELL": "/bin/sh",
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    }
+    runtime = Path(f"/run/user/{user.pw_uid}")
+    if runtime.is_dir():
+        values["XDG_RUNTIME_DIR"] = str(runtime)
+    return values
+
+
+class _Process(asyncio.SubprocessProtocol):
+    """Hands a shell's bytes to a lane; done when the process has ended and both pipes are drained."""
+
+    def __init__(self, receiver: Receiver, done: Callable[["_Process"], None]) -> None:
+        self._receiver = receiver
+        self._done = done
+        self.transport: asyncio.SubprocessTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.SubprocessTransport)  # noqa: S101
+        self.transport = transport
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        self._receiver.data_received(data, fd == 2)  # noqa: PLR2004
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.transport is not None:
+            self.transport.close()
+        self._done(self)
+        self._receiver.closed()
+
+    # --- Channel -------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        pipe = self.transport.get_pipe_transport(0) if self.transport else None
+        if isinstance(pipe, asyncio.WriteTransport) and not pipe.is_closing():
+            pipe.write(data)
+
+    def close(self) -> None:
+        """EOF ends the group; should someone have killed the guard, the pipes are closed all the same."""
+        pipe = self.transport.get_pipe_transport(0) if self.transport else None
+        if isinstance(pipe, asyncio.WriteTransport) and not pipe.is_closing():
+            pipe.abort()
+
+
+class LocalCarrier:
+    __slots__ = ("_alive", "_idle", "_loop", "_processes", "is_root")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._processes: set[_Process] = set()
+        self._alive = True
+        self.is_root = os.geteuid() == 0
+        self._idle = asyncio.Event()
+
+    @property
+    def alive(self) -> bool:
+        return self._alive
+
+    def when_lost(self, callback: Callable[[], None]) -> None:
+        """A pipe to ourselves is never lost."""
+
+    async def open(self, receiver: Receiver, *, sudo: bool) -> Channel:
+        argv = SUDO_ARGV if sudo else LANE_ARGV
+        try:
+            _, process = await self._loop.subprocess_exec(
+                lambda: _Process(receiver, self._ended),
+                *argv,
+                env=environment(),
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise Refused(str(error)) from error
+        self._processes.add(process)
+        return process
+
+    def _ended(self, process: _Process) -> None:
+        self._processes.discard(process)
+        if not self._processes:
+            self._idle.set()
+
+    async def close(self) -> None:
+        self._alive = False
+        for process in list(self._processes):
+            process.close()
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                while self._processes:
+                    self._idle.clear()
+                    await self._idle.wait()
+        except TimeoutError:
+            for process in list(self._processes):
+                if process.transport is not None:
+                    process.transport.close()

@@ -1,0 +1,50 @@
+"""The few texts that go over the wire: how a lane is started and how a request is framed.
+
+A login shell (bash, fish, tcsh, whatever the user has) sees exactly one constant line, `LANE` or `SUDO_LANE`:
+single-quoted, without quote, backslash, exclamation mark or newline, so that every shell reads it the same way.
+Everything else goes through stdin to a POSIX `sh` that this line starts.
+"""
+
+import shlex
+
+# `cat` relays our bytes to the shell that runs the requests. When the channel ends for whatever reason (we close it,
+# our process dies, the connection is lost) cat sees EOF and the whole process group goes. The same happens when the
+# shell itself ends, so that a dead lane is noticed at once.
+_GUARDED_SHELL = "{ cat; kill -9 0; } | { /bin/sh; kill -9 0; }"
+
+# OpenSSH makes each session the leader of its own group; where that is not so (dropbear, sudo) setsid does it,
+# since `kill 0` must never reach the server's own processes. Without setsid the shell runs unguarded.
+_START = (
+    "PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export PATH LC_ALL=C; "
+    "unset ENV BASH_ENV; "
+    "read -r a b c d g h </proc/$$/stat; "
+    'if [ "${g:-$$}" = $$ ]; then eval "$0"; fi; '
+    'if command -v setsid >/dev/null 2>&1; then exec setsid /bin/sh -c "$0"; fi; '
+    "exec /bin/sh"
+)
+
+LANE_ARGV = ("/bin/sh", "-c", _START, _GUARDED_SHELL)
+SUDO_ARGV = ("sudo", "-n", *LANE_ARGV)
+
+
+def login_line(*, sudo: bool) -> str:
+    """The one constant line that a login shell sees."""
+    return "exec " + " ".join(shlex.quote(word) for word in (SUDO_ARGV if sudo else LANE_ARGV))
+
+
+LANE = login_line(sudo=False)
+SUDO_LANE = login_line(sudo=True)
+
+
+def hello(nonce: str) -> bytes:
+    """The first frame, number 0: what precedes its markers is the noise of login scripts, and is dropped."""
+    return f"printf '\\n{nonce} 0 0\\n';printf '\\n{nonce} 0\\n' >&2\n".encode()
+
+
+def frame(nonce: str, number: int, quoted: str) -> str:
+    """One request. A subshell and eval keep syntax errors, exit, exec and set inside the request.
+
+    Both streams get an end marker, stdout's with the exit status. The nonce is never in a variable or an argv,
+    so that no request can print it.
+    """
+    return f"(eval {quoted}) </dev/null;printf '\\n{nonce} {number} %d\\n' $?;printf '\\n{nonce} {number}\\n' >&2\n"

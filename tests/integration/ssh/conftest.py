@@ -1,0 +1,11 @@
+"""Every test here runs against real servers."""
+
+from tests.support.sshd import (  # noqa: F401
+    client,
+    plain_user,
+    registry,
+    ssh_folder,
+    ssh_host,
+    sshd,
+    start_sshd,
+)
