@@ -4,9 +4,13 @@ import asyncio
 import os
 import signal
 import sys
+from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from infrastructor.ids import uuid7
+from infrastructor.storage import audit_table
 from tests.support.audit import audit_log, done, outcomes, record
 from tests.support.postgres import execute, rows
 
@@ -71,6 +75,17 @@ async def test_writers_of_other_machines_are_trusted_for_a_while(dsn: str, tmp_p
         pass
     # PostgreSQL itself was started a moment ago: nobody could have said anything for five minutes.
     assert set((await outcomes(dsn)).values()) == {"started"}
+
+
+async def test_silence_on_another_machine_is_death(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_table, "SILENCE", timedelta(milliseconds=1))
+    async with audit_log(dsn, tmp_path / "one machine") as far:
+        run = record()
+        await far.begin(run)
+        async with audit_log(dsn, tmp_path / "another"):
+            assert await outcomes(dsn) == {run.operation_id: "unknown"}
+        await far.finish(done(run))
+    assert await outcomes(dsn) == {run.operation_id: "unknown"}, "what was called doubt stays doubt"
 
 
 async def test_two_logs_of_one_process_do_not_mistake_each_other_for_dead(dsn: str, tmp_path: Path) -> None:

@@ -1,11 +1,25 @@
+import json
 import os
 import sqlite3
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from infrastructor.storage.spool import Spool
+from infrastructor.storage.spooler import latest
 from infrastructor.storage.writers import SpoolDirectory
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["started", "ok", "refused"])), max_size=30))
+def test_a_batch_has_one_line_a_record_and_its_first_outcome_wins(events: list[tuple[int, str]]) -> None:
+    lines = [json.dumps({"operation_id": str(one), "outcome": outcome}) for one, outcome in events]
+    merged = {record["operation_id"]: record["outcome"] for record in map(json.loads, latest(lines))}
+    assert len(merged) == len(latest(lines)) == len({one for one, _ in events})
+    for one, outcome in merged.items():
+        finals = [seen for number, seen in events if str(number) == one and seen != "started"]
+        assert outcome == (finals[0] if finals else "started")
 
 
 def test_lines_come_out_in_order_until_they_are_removed(tmp_path: Path) -> None:
