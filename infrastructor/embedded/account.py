@@ -3,6 +3,7 @@
 import logging
 import os
 import pwd
+import secrets
 import shutil
 import stat
 from collections.abc import Iterable
@@ -43,6 +44,20 @@ class Account:
         if os.geteuid() == 0:
             os.chown(path, self.uid, self.gid)
         path.chmod(0o700)
+
+    def write(self, path: Path, text: str) -> None:
+        """Write a file for this account into a folder of its own.
+
+        Root must not follow what the account may have put there: a link in place of its configuration would make
+        root write, and give away, any file.
+        """
+        fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            if os.geteuid() == 0:
+                os.fchown(descriptor, self.uid, self.gid)
+            file.write(text)
+        fresh.replace(path)
 
 
 def _own_name() -> str:

@@ -26,9 +26,11 @@ DATABASE = ROLE = "infrastructor"
 START_TIMEOUT_S = 60.0  # crash recovery after a power loss takes its time
 STOP_TIMEOUT_S = 30.0
 RESTART_TIMEOUT_S = 10.0
+PATIENCE_S = 10.0  # with a server that runs and does not answer
 MAX_LOG_BYTES = 8 << 20
 _FRESH = "postgres.new."
-_SOCKET_LOCK = ".s.PGSQL.5432.lock"
+_SOCKET = ".s.PGSQL.5432"
+_SOCKET_LOCK = f"{_SOCKET}.lock"
 
 # A small machine's settings. Durability stays as PostgreSQL ships it: fsync, full_page_writes, synchronous_commit.
 CONFIG = """\
@@ -137,11 +139,7 @@ class EmbeddedPostgres:
         users = "".join(f'owner "{who}" "{role}"\n' for who in {owner, login} for role in ("postgres", ROLE))
         config = CONFIG.format(sockets=str(self._sockets).replace("'", "''"))
         for name, text in {"postgresql.conf": config, "pg_hba.conf": HBA, "pg_ident.conf": users}.items():
-            path = self._cluster / name
-            path.write_text(text, encoding="utf-8")
-            if os.geteuid() == 0:
-                os.chown(path, self._as_account.uid, self._as_account.gid)
-            path.chmod(0o600)
+            self._as_account.write(self._cluster / name, text)
 
     def _launch(self) -> None:
         if self._log.is_file() and self._log.stat().st_size > MAX_LOG_BYTES:
@@ -201,7 +199,10 @@ class EmbeddedPostgres:
         return asyncio.run(_answers(self.url))
 
     def _answers_soon(self) -> bool:
-        return wait_until(self._answers, START_TIMEOUT_S if not self._is_ready() else 1.0)
+        """Patient, for on a busy machine restarting a healthy server would cut everybody else off."""
+        if self._is_ready() and self._sockets is not None and not (self._sockets / _SOCKET).is_socket():
+            return False
+        return wait_until(self._answers, PATIENCE_S if self._is_ready() else START_TIMEOUT_S)
 
     async def _create_database(self) -> None:
         administrator = await asyncpg.connect(
@@ -242,7 +243,7 @@ def _login_name() -> str:
 
 async def _answers(url: str) -> bool:
     try:
-        connection = await asyncpg.connect(url, timeout=1.0)
+        connection = await asyncpg.connect(url, timeout=min(3.0, PATIENCE_S))
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
         return False
     await connection.close(timeout=1.0)

@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from infrastructor.embedded import EmbeddedStores, Stores
+from infrastructor.embedded import EmbeddedStores, Stores, postgres, valkey
 from infrastructor.errors import DatabaseOperationError
 from tests.support.postgres import execute, rows
 
@@ -260,6 +260,20 @@ async def test_stale_pid_files_that_name_a_stranger_are_no_obstacle(stores: Embe
     await stranger.wait()
 
 
+@pytest.mark.skipif(not ROOT, reason="root only")
+async def test_root_follows_no_link_of_the_account_it_serves(stores: EmbeddedStores, folder: Path) -> None:
+    await stores.start()
+    await stores.stop()
+    victim = folder / "victim"
+    _write(victim, "untouched")
+    for path in (folder / "data/postgres/postgresql.conf", folder / "data/valkey/valkey.conf"):
+        path.unlink()
+        path.symlink_to(victim)
+    assert await pong(await stores.start())
+    assert victim.read_text() == "untouched"
+    assert victim.stat().st_uid == 0
+
+
 async def test_a_removed_socket_directory_is_healed(stores: EmbeddedStores, folder: Path) -> None:
     await stores.start()
     await asyncio.to_thread(shutil.rmtree, folder / "data" / "run")
@@ -269,8 +283,10 @@ async def test_a_removed_socket_directory_is_healed(stores: EmbeddedStores, fold
     assert await rows(again.database_url, "SELECT 1")
 
 
-async def test_frozen_servers_are_replaced(stores: EmbeddedStores) -> None:
+async def test_frozen_servers_are_replaced(stores: EmbeddedStores, monkeypatch: pytest.MonkeyPatch) -> None:
     await stores.start()
+    monkeypatch.setattr(postgres, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(valkey, "PATIENCE_S", 1.0)
     for pid in (await stores.status()).values():
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
