@@ -12,8 +12,15 @@ from infrastructor.storage.text import dump
 
 T = TypeVar("T")
 
-# What asyncpg raises when the server is away, slow or says no.
-DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+# What asyncpg raises when the server is away, slow or says no. InternalClientError is what a statement gets between
+# the server's farewell on an idle connection and the end of the socket.
+DRIVER_ERRORS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
 
 _GRACE_S = 0.5  # asyncpg's own timeouts fire first and say more
 

@@ -153,6 +153,23 @@ async def test_a_postgres_that_refuses_to_write_is_an_outage(
     assert (await outcomes(broken_dsn))[run.operation_id] == "ok"
 
 
+async def test_a_farewell_on_an_idle_connection_is_an_outage_not_a_bug(
+    broken_dsn: str, own_postgres: TestPostgres, tmp_path: Path
+) -> None:
+    async with audit_log(broken_dsn, tmp_path, write_timeout_s=0.25) as log:
+        runs = []
+        async with connection(broken_dsn.replace("infrastructor@", "postgres@")) as admin:
+            for _ in range(25):
+                await admin.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+                runs.append(record(outcome="ok"))
+                await log.finish(runs[-1])
+        await back(log)
+    assert await outcomes(broken_dsn) == {run.operation_id: "ok" for run in runs}
+
+
 async def test_without_a_disk_everything_is_refused(
     broken_dsn: str, own_postgres: TestPostgres, tmp_path: Path
 ) -> None:
