@@ -3,7 +3,10 @@
 import logging
 import os
 import pwd
+import secrets
 import shutil
+import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,18 +29,35 @@ class Account:
     prefix: tuple[str, ...] = ()
 
     @classmethod
-    def for_stores(cls, data_dir: Path) -> "Account":
-        """Ourselves, or as root the system user `infrastructor-db`, made when it is missing."""
+    def for_stores(cls, data_dir: Path, programs: Iterable[Path] = ()) -> "Account":
+        """Ourselves, or as root the system user `infrastructor-db`, made when it is missing.
+
+        It has to reach `data_dir` and `programs`. Raises `DatabaseOperationError` when it cannot.
+        """
         if os.geteuid() != 0:
             return cls(_own_name(), os.geteuid(), os.getegid())
         entry = _system_user()
-        return cls(entry.pw_name, entry.pw_uid, entry.pw_gid, _drop_root(entry, data_dir))
+        return cls(entry.pw_name, entry.pw_uid, entry.pw_gid, _drop_root(entry, data_dir, programs))
 
     def own(self, path: Path) -> None:
         """Make `path` this account's and nobody else's."""
         if os.geteuid() == 0:
             os.chown(path, self.uid, self.gid)
         path.chmod(0o700)
+
+    def write(self, path: Path, text: str) -> None:
+        """Write a file for this account into a folder of its own.
+
+        Root must not follow what the account may have put there: a link in place of its configuration would make
+        root write, and give away, any file.
+        """
+        fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            if os.geteuid() == 0:
+                os.fchown(descriptor, self.uid, self.gid)
+            file.write(text)
+        fresh.replace(path)
 
 
 def _own_name() -> str:
@@ -70,7 +90,7 @@ def _system_user() -> pwd.struct_passwd:
     return pwd.getpwnam(NAME)
 
 
-def _drop_root(entry: pwd.struct_passwd, data_dir: Path) -> tuple[str, ...]:
+def _drop_root(entry: pwd.struct_passwd, data_dir: Path, programs: Iterable[Path]) -> tuple[str, ...]:
     """How to become the account and still reach files below private folders of root, /root above all.
 
     The one capability left, CAP_DAC_READ_SEARCH, passes closed folders and can write nothing. Opening /root to
@@ -88,8 +108,8 @@ def _drop_root(entry: pwd.struct_passwd, data_dir: Path) -> tuple[str, ...]:
         return (*become, f"--inh-caps={keep}", f"--ambient-caps={keep}", f"--bounding-set={keep}")
     # Containers often lack it. Then the way must be open; the stores' own folders stay 0700.
     data_dir.chmod(0o711)
-    for folder in [*data_dir.parents, Path(__file__).parent, *Path(__file__).parents]:
-        if not folder.stat().st_mode & 0o001:
+    for folder in {parent for path in (data_dir, *programs) for parent in path.parents}:
+        if not folder.stat().st_mode & stat.S_IXOTH:
             raise DatabaseOperationError(
                 f"Running as root without CAP_DAC_READ_SEARCH, user {NAME} cannot pass {folder}.",
                 hint="Choose another INFRASTRUCTOR_DATA_DIR, run as another user, or set INFRASTRUCTOR_DATABASE_URL.",
@@ -99,6 +119,6 @@ def _drop_root(entry: pwd.struct_passwd, data_dir: Path) -> tuple[str, ...]:
 
 def _have_capability(number: int) -> bool:
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("CapBnd:"):
+        if line.startswith("CapPrm:"):
             return bool(int(line.split()[1], 16) >> number & 1)
     return False

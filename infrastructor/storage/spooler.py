@@ -65,7 +65,7 @@ class Spooler:
         moved = 0
         for spool in list(self._spools):
             while rows := await self._in_thread(spool.first, BATCH):
-                for line, reason in await write(_latest([line for _, line in rows])):
+                for line, reason in await write(latest([line for _, line in rows])):
                     logger.error("PostgreSQL refused an audit record", extra={"reason": reason})
                     await self._in_thread(spool.reject, line, reason)
                 await self._in_thread(spool.remove, rows[-1][0])
@@ -99,7 +99,7 @@ class Spooler:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
 
 
-def _latest(lines: Sequence[str]) -> list[str]:
+def latest(lines: Sequence[str]) -> list[str]:
     """One line a record: its first outcome, or its intent; one statement may not touch a row twice."""
     kept: dict[str, tuple[bool, str]] = {}
     for line in lines:

@@ -36,6 +36,8 @@ async def outcomes(dsn: str) -> dict[Any, str]:
 
 @asynccontextmanager
 async def audit_log(dsn: str, spool_dir: Path, **options: Any) -> AsyncIterator[PostgresAuditLog]:
+    """Patient by default: on a busy test machine a healthy PostgreSQL may take longer than 250 ms."""
+    options = {"write_timeout_s": 10.0, **options}
     database = await Database.connect(dsn, command_timeout=2, acquire_timeout=1, connect_timeout=1)
     log = PostgresAuditLog(database, spool_dir=spool_dir, **options)
     await log.start()

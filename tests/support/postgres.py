@@ -68,11 +68,12 @@ class TestPostgres:
     def freeze(self) -> None:
         """SIGSTOP to the postmaster and every backend: connections stay, nothing answers."""
         for pid in self._family():
-            os.kill(pid, signal.SIGSTOP)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            for pid in self._family():
+        for pid in self._family():
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
 
     @contextlib.contextmanager

@@ -20,7 +20,7 @@ from tests.support.valkey import TestValkey
 SECRET = b"k" * 32
 TTL = timedelta(minutes=5)
 LIMIT_S = 0.05
-LOADED_S = 0.05  # what a busy test machine may add to a deadline
+LOADED_S = 1.0  # what a busy test machine may add to a deadline; one test measures what it is when it adds nothing
 T = TypeVar("T")
 
 
@@ -41,7 +41,8 @@ async def quick(call: Awaitable[T]) -> T:
 
 @pytest.fixture
 async def cache(valkey_url: str) -> AsyncIterator[RedisCacheManager]:
-    manager = RedisCacheManager(valkey_url, secret=SECRET)
+    """Patient, because a busy test machine is no broken Redis."""
+    manager = RedisCacheManager(valkey_url, secret=SECRET, deadline_s=10)
     yield manager
     await manager.close()
 
@@ -102,7 +103,7 @@ async def test_an_answer_collected_before_the_change_is_not_kept_after_it(cache:
 
 
 async def test_another_process_sees_the_invalidation(cache: RedisCacheManager, valkey_url: str) -> None:
-    other = RedisCacheManager(valkey_url, secret=SECRET)
+    other = RedisCacheManager(valkey_url, secret=SECRET, deadline_s=10)
     here, before = key(), entry()
     await cache.invalidate(here.data_type, here.device_id)
     await other.set(here, before, TTL)
@@ -211,11 +212,16 @@ async def test_killed_is_a_bypass_and_back_again(own_valkey: TestValkey) -> None
 
 
 async def test_frozen_is_a_bypass_within_the_deadline(own_valkey: TestValkey) -> None:
-    cache = RedisCacheManager(own_valkey.url, secret=SECRET, breaker=Breaker(pause_s=0.2))
+    cache = RedisCacheManager(own_valkey.url, secret=SECRET, breaker=Breaker(failures=10, pause_s=0.2))
     here = key()
     await cache.set(here, entry(), TTL)
     with own_valkey.frozen():
-        assert (await quick(cache.get(here)))[0] is CacheState.BYPASS
+        took = []
+        for _ in range(8):
+            started = time.perf_counter()
+            assert (await cache.get(here))[0] is CacheState.BYPASS
+            took.append(time.perf_counter() - started)
+        assert 0.04 < min(took) < LIMIT_S
         for _ in range(4):
             assert await _all_methods(cache) is CacheState.BYPASS
         assert cache.statistics()["state"] == "open"
@@ -226,7 +232,7 @@ async def test_frozen_is_a_bypass_within_the_deadline(own_valkey: TestValkey) ->
 
 async def test_a_change_during_an_outage_counts_when_redis_is_back(own_valkey: TestValkey) -> None:
     cache = RedisCacheManager(own_valkey.url, secret=SECRET, breaker=Breaker(pause_s=0.05))
-    other = RedisCacheManager(own_valkey.url, secret=SECRET)
+    other = RedisCacheManager(own_valkey.url, secret=SECRET, deadline_s=10)
     here, old = key(), entry()
     await cache.set(here, old, TTL)
     with own_valkey.frozen():
@@ -282,7 +288,7 @@ async def test_one_probe_at_a_time_while_it_is_frozen(own_valkey: TestValkey) ->
 
 async def test_a_full_server_that_evicts_nothing_still_answers(own_valkey: TestValkey) -> None:
     client = Redis.from_url(own_valkey.url)
-    cache = RedisCacheManager(own_valkey.url, secret=SECRET)
+    cache = RedisCacheManager(own_valkey.url, secret=SECRET, deadline_s=10)
     here = key()
     await cache.set(here, entry(), TTL)
     await client.config_set("maxmemory-policy", "noeviction")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from infrastructor.errors import Conflict, DatabaseOperationError, DeviceNotFound
+from infrastructor.errors import Conflict, DatabaseOperationError, DeviceNotFound, ValidationFailed
 from infrastructor.ids import uuid7
 from infrastructor.ports import Device, HostKey, Transport
 from infrastructor.storage.devices import PostgresDeviceRegistry
@@ -63,6 +63,31 @@ async def test_a_taken_hostname_is_a_conflict(registry: PostgresDeviceRegistry) 
     await registry.add(other)
     with pytest.raises(Conflict):
         await registry.update(other.model_copy(update={"hostname": "nas"}))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"description": "a\0b"},
+        {"description": "\ud800"},
+        {"hostname": "x" * 300},
+        {"ssh_port": 2**40},
+        {"ssh_private_key_path": "/" + "x" * 600},
+    ],
+    ids=lambda odd: next(iter(odd)),
+)
+async def test_a_value_no_column_takes_is_the_callers_fault(
+    registry: PostgresDeviceRegistry, odd: dict[str, object]
+) -> None:
+    with pytest.raises(ValidationFailed):
+        await registry.add(device(**odd))  # type: ignore[arg-type]
+    assert await registry.all() == ()
+
+
+async def test_tags_take_any_text(registry: PostgresDeviceRegistry) -> None:
+    await registry.add(device(tags={"a": "b\0"}))
+    await registry.reload()
+    assert (await registry.all())[0].tags == {"a": "b\N{REPLACEMENT CHARACTER}"}
 
 
 async def test_update_replaces_and_may_rename(registry: PostgresDeviceRegistry) -> None:

@@ -106,3 +106,24 @@ async def test_a_failed_revision_leaves_nothing_and_says_why(empty_dsn: str) -> 
 async def test_no_database_is_a_clear_error() -> None:
     with pytest.raises(DatabaseOperationError, match="PostgreSQL"):
         await migrate.upgrade("postgresql://nobody@127.0.0.1:1/none")
+
+
+async def test_a_migrator_killed_at_any_moment_is_no_obstacle(empty_dsn: str) -> None:
+    program = (
+        "import asyncio, alembic.command, sqlalchemy.ext.asyncio; from infrastructor.storage import migrate\n"
+        f"print('go', flush=True); asyncio.run(migrate.upgrade({empty_dsn!r}))"
+    )
+    for delay in (0.02, 0.05, 0.08, 0.12, 0.2):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", program), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+        )
+        assert process.stdout is not None
+        await process.stdout.readline()
+        await asyncio.sleep(delay)
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+    await migrate.upgrade(empty_dsn)
+    assert await migrate.current(empty_dsn) == migrations.HEAD
+    await migrate.downgrade(empty_dsn, "base")
+    assert await tables(empty_dsn) == set()
