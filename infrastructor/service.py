@@ -220,6 +220,8 @@ class UnifiedDataCollectionService:
         try:
             if durable:
                 await self.audit.begin(record)
+            # Before the first command: a change that comes later must find this answer older than itself.
+            collected_at = datetime.now(UTC)
             try:
                 async with asyncio.timeout(operation.deadline.total_seconds()):
                     result = await self._handle(context, operation, params)
@@ -261,7 +263,7 @@ class UnifiedDataCollectionService:
             model=operation.result,
             operation_id=record.operation_id,
             cache=record.cache,
-            collected_at=datetime.now(UTC),
+            collected_at=collected_at,
             duration_ms=record.duration_ms,
         )
 
@@ -416,7 +418,7 @@ class UnifiedDataCollectionService:
         record = self._record(operation, sweep.caller, sweep.operation_id, params)
         record.device, record.device_id = device.hostname, device.id
         context = RunContext(service=self, declared=operation, record=record, target=device)
-        started = perf_counter()
+        started, collected_at = perf_counter(), datetime.now(UTC)
         try:
             async with asyncio.timeout(operation.deadline.total_seconds()):
                 result = await self._handle(context, operation, params)
@@ -425,7 +427,7 @@ class UnifiedDataCollectionService:
             record.outcome, record.error_code, record.error_message = "error", code, clean(str(error), 1000)
         else:
             record.outcome = code = "ok"
-            await self._store(operation, record, self._exit_body(result))
+            await self._store(operation, record, self._exit_body(result), collected_at)
         record.duration_ms = _milliseconds(started)
         before = self._swept.get((operation.name, device.id), "ok")
         self._swept[operation.name, device.id] = code
@@ -433,11 +435,13 @@ class UnifiedDataCollectionService:
             self.audit.note(record)
         return code
 
-    async def _store(self, operation: Operation[P, R], record: AuditRecord, body: bytes) -> None:
+    async def _store(
+        self, operation: Operation[P, R], record: AuditRecord, body: bytes, collected_at: datetime
+    ) -> None:
         if operation.cache is None:
             return
         key = CacheKey(data_type=operation.cache.data_type, device_id=str(record.device_id or "all"))
-        entry = CacheEntry(schema=operation.schema_fingerprint, collected_at=datetime.now(UTC), body=body)
+        entry = CacheEntry(schema=operation.schema_fingerprint, collected_at=collected_at, body=body)
         await self.cache.set(key, entry, operation.cache.ttl)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
