@@ -5,7 +5,6 @@ outcome. Read `run` and `_carry_out` top to bottom to know what happens to a req
 """
 
 import asyncio
-import hashlib
 import json
 import logging
 from collections.abc import Coroutine, Mapping, Sequence
@@ -16,6 +15,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
+from infrastructor.arguments import MAX_ARGUMENTS, identity_of, outweighs, validation_failed
 from infrastructor.context import Progress, RunContext
 from infrastructor.errors import (
     CommandTimeout,
@@ -26,7 +26,6 @@ from infrastructor.errors import (
     ReadOnlyMode,
     RequestTooLarge,
     Unauthenticated,
-    ValidationFailed,
 )
 from infrastructor.flight import Flight, Flights
 from infrastructor.ids import uuid7
@@ -56,10 +55,6 @@ P = TypeVar("P", bound=Params)
 R = TypeVar("R", bound=Result)
 
 logger = logging.getLogger(__name__)
-
-_SHOWN_PROBLEMS = 5
-MAX_ARGUMENTS = 1 << 20
-"""Characters of input, names and values together, that one request may carry."""
 
 
 class UnifiedDataCollectionService:
@@ -110,14 +105,14 @@ class UnifiedDataCollectionService:
         progress: Progress | None = None,
     ) -> Answer[Any]:
         """Validate what a door received and run it. Bad input is refused and audited; nothing is sent."""
-        if _outweighs(arguments, MAX_ARGUMENTS):
+        if outweighs(arguments, MAX_ARGUMENTS):
             large = RequestTooLarge(f"{operation.name}: the arguments are longer than {MAX_ARGUMENTS:,} characters.")
             await self.refuse(operation, caller, large)
             raise large
         try:
             params = operation.params.model_validate(arguments)
         except ValidationError as error:
-            failure = _validation_failed(operation, error)
+            failure = validation_failed(operation, error)
             record = self._record(operation, caller, parent_id)
             record.params = {"invalid": failure.message}
             device = arguments.get("device")
@@ -180,7 +175,7 @@ class UnifiedDataCollectionService:
         """Cache first; else join an identical run under way; else ask the device and store the answer."""
         record = context.record
         fresh = bool(getattr(params, "force_refresh", False))
-        identity = _identity(params)
+        identity = identity_of(params)
         key = None
         if operation.cache is not None:
             scope = str(record.device_id or "all")
@@ -452,44 +447,6 @@ class UnifiedDataCollectionService:
         """Wait for changes and outcomes under way; called once at shutdown."""
         if self._background:
             await asyncio.wait(set(self._background), timeout=timeout_s)
-
-
-def _identity(params: Params) -> str:
-    """What makes two requests the same, device aside: '' for plain defaults, else a short hash."""
-    given = params.model_dump(mode="json", exclude={"device", "force_refresh"}, exclude_defaults=True)
-    if not given:
-        return ""
-    return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:24]
-
-
-def _outweighs(arguments: Mapping[str, Any], limit: int) -> bool:
-    """Whether the arguments hold more than `limit` characters, at whatever depth."""
-    weight = 0
-    waiting: list[Any] = [arguments]
-    while waiting:
-        item = waiting.pop()
-        weight += len(item) if isinstance(item, str | bytes) else 1
-        if weight > limit:
-            return True
-        if isinstance(item, Mapping):
-            waiting.extend(item)
-            waiting.extend(item.values())
-        elif isinstance(item, list | tuple):
-            waiting.extend(item)
-    return False
-
-
-def _validation_failed(operation: Operation[Any, Any], error: ValidationError) -> ValidationFailed:
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
-    shown = [
-        f"{clean('.'.join(str(part) for part in problem['loc']) or 'arguments', 80)}: {clean(problem['msg'], 200)}"
-        for problem in problems[:_SHOWN_PROBLEMS]
-    ]
-    more = f" (and {len(problems) - _SHOWN_PROBLEMS} more)" if len(problems) > _SHOWN_PROBLEMS else ""
-    fields = ", ".join(operation.params.model_fields) or "none"
-    return ValidationFailed(
-        f"{operation.name}: {'; '.join(shown)}{more}.", hint=f"Parameters of {operation.name}: {fields}."
-    )
 
 
 def _log(operation: Operation[Any, Any], record: AuditRecord) -> None:
