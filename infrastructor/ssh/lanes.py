@@ -16,6 +16,7 @@ SESSIONS = 8  # sshd's default MaxSessions is 10; others may use the connection'
 RESIDENTS = 2  # sessions kept free for the resident shells, where there are enough
 QUEUE_TIMEOUT_S = 60.0
 REFUSALS = 12  # in a row without any session open: the device opens none at all
+STARTS = 2  # further shells tried when one ends without a word
 REPLAYS = 3  # of a request that stood behind a broken one; then it runs alone
 
 
@@ -25,7 +26,7 @@ class RequestOwner(Protocol):
     @property
     def name(self) -> str: ...
 
-    def finish(self, request: Request) -> None: ...
+    def finish(self, request: Request, duration_s: float) -> None: ...
 
     def fail(self, request: Request, error: InfrastructorError) -> None: ...
 
@@ -217,8 +218,8 @@ class LaneSet:
 
     # --- what lanes report ---------------------------------------------------------------------------
 
-    def finished(self, request: Request) -> None:
-        self._link.finish(request)
+    def finished(self, request: Request, duration_s: float) -> None:
+        self._link.finish(request, duration_s)
 
     def idle(self, lane: ShellLane) -> None:
         if lane.single or lane.retiring:
@@ -239,7 +240,7 @@ class LaneSet:
 
     def overflowed(self, lane: ShellLane, head: Request, others: list[Request]) -> None:
         del lane
-        self._link.finish(head)
+        self._link.finish(head, self._loop.time() - head.started)
         self._again(others)
 
     def blocked(self, lane: ShellLane, others: list[Request]) -> None:
@@ -253,8 +254,11 @@ class LaneSet:
         if not self._carrier.alive:
             self._link.lost([head] if head else [], others)
             return
-        if not lane.ready and (others or head):
-            self._no_shell(lane, others + ([head] if head else []), "its login gives no shell")
+        if not lane.ready and others:
+            if lane.greeting or any(request.replays >= STARTS for request in others):
+                self._no_shell(lane, others, "its login gives no shell")
+            else:
+                self._again(others)  # a server under load may lose one (dropbear does)
         else:
             if head is not None:
                 self._suspect(head)

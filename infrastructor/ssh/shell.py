@@ -24,7 +24,7 @@ OVERTAKE_S = 1.0  # how long a head may keep others waiting before they move to 
 class LaneOwner(Protocol):
     """Who keeps the lanes of one connection."""
 
-    def finished(self, request: Request) -> None: ...
+    def finished(self, request: Request, duration_s: float) -> None: ...
 
     def idle(self, lane: "ShellLane") -> None:
         """Nothing runs or waits on the lane any more."""
@@ -243,16 +243,21 @@ class ShellLane:
         return not self._closing
 
     def _complete(self, request: Request) -> None:
-        self._head_since = self.last_used = self._loop.time()
-        if request.number == 0:
-            self.ready = True
-            request.out = request.err = None
+        now = self._head_since = self.last_used = self._loop.time()
+        if request.number:
+            self._owner.finished(request, now - request.started)
         else:
-            self._owner.finished(request)
+            self.ready = True
         if self._pending and not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
-        elif not self._out.queue and not self._err.queue:
+        head = self._head()
+        if head is not None:
+            # The next one's time begins now; the timer may have been set for a more patient one.
+            due = self._head_since + (GRACE_S if head.abandoned else head.line.timeout_s)
+            if due < self._timer_at:
+                self._arm(due)
+        elif not self._pending:
             self._owner.idle(self)
 
     def _overflow(self, request: Request) -> None:
