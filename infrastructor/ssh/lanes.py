@@ -1,7 +1,6 @@
 """The lanes of one live connection: which request goes to which shell, and how many shells there may be."""
 
 import asyncio
-from collections import deque
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -62,9 +61,9 @@ class LaneSet:
         self._budget = SESSIONS
         self._fast: dict[bool, ShellLane] = {}  # by sudo
         self._lanes: set[ShellLane] = set()  # that hold a session, or are getting one
-        self._opening: set[ShellLane] = set()
+        self._opening = 0
         self._slow = 0  # single-use lanes among them
-        self._queue: deque[ShellLane] = deque()  # lanes waiting for a session
+        self._queue: list[ShellLane] = []  # lanes waiting for a session
         self._closed_at = 0.0
         self._retry: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -116,7 +115,7 @@ class LaneSet:
         if single:
             self._queue.append(lane)
         else:
-            self._queue.appendleft(lane)
+            self._queue.insert(0, lane)
         self._pump()
         if lane in self._queue:
             self._loop.call_later(QUEUE_TIMEOUT_S, self._expire, lane)
@@ -137,10 +136,10 @@ class LaneSet:
         """Open queued lanes while the budget lasts; where it does not, idle residents give way."""
         if self._retry is not None or not self._carrier.alive:
             return
-        waiting: deque[ShellLane] = deque()
+        waiting: list[ShellLane] = []
         slow_limit = max(1, self._budget - RESIDENTS)
         while self._queue and len(self._lanes) < self._budget:
-            lane = self._queue.popleft()
+            lane = self._queue.pop(0)
             if lane.is_idle:
                 continue  # everyone who waited for it has left
             if lane.single and self._slow >= slow_limit:
@@ -148,11 +147,11 @@ class LaneSet:
                 continue
             self._lanes.add(lane)
             self._slow += lane.single
-            self._opening.add(lane)
+            self._opening += 1
             task = self._loop.create_task(self._open(lane))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        self._queue.extendleft(reversed(waiting))
+        self._queue[:0] = waiting
         if self._queue and len(self._lanes) >= self._budget:
             self._give_way()
 
@@ -174,11 +173,11 @@ class LaneSet:
         except Refused as error:
             self._refused(lane, str(error))
         except Gone:
-            self._opening.discard(lane)
+            self._opening -= 1
             self._release(lane)
             self._link.lost([], lane.take_all())
         else:
-            self._opening.discard(lane)
+            self._opening -= 1
             self._counters.lanes_opened += 1
             unwanted = lane.is_idle and (lane.single or lane.retiring)
             lane.attach(channel, self._hello_timeout_s)
@@ -187,10 +186,10 @@ class LaneSet:
 
     def _refused(self, lane: ShellLane, reason: str) -> None:
         """No more sessions now: learn the limit, wait for one to end, and try again."""
-        self._opening.discard(lane)
+        self._opening -= 1
         self._release(lane)
         self._counters.refusals += 1
-        held = len(self._lanes) - len(self._opening)
+        held = len(self._lanes) - self._opening
         if held and self._loop.time() - self._closed_at > 1.0:
             self._budget = max(1, min(self._budget, held))
         lane.refusals += 1
@@ -201,7 +200,7 @@ class LaneSet:
             )
             self._fail(lane.take_all(), error)
             return
-        self._queue.appendleft(lane)
+        self._queue.insert(0, lane)
         if self._retry is None:
             self._retry = self._loop.call_later(min(1.0, 0.02 * 2**lane.refusals), self._try_again)
         if held:
