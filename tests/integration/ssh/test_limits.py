@@ -32,13 +32,18 @@ async def test_one_session_is_shared_by_turns(client: AsyncSSHClient, start_sshd
 
 
 async def test_max_startups_is_invisible_to_fifty_devices(
-    client: AsyncSSHClient, start_sshd: Callable[..., Sshd]
+    client: AsyncSSHClient, start_sshd: Callable[..., Sshd], plain_user: str
 ) -> None:
     server = start_sshd("MaxStartups 2:90:3")
-    hosts = [server.device(f"host{n}") for n in range(50)]
+    hosts = [server.device(f"host{n}", ssh_username=plain_user) for n in range(50)]
+    # Somebody else's login that does not get on takes one of the places.
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port)
     outputs = await asyncio.gather(*(client.execute_command(host, line("echo hi")) for host in hosts))
+    writer.close()
+    await writer.wait_closed()
 
     assert {output.stdout for output in outputs} == {b"hi\n"}
+    assert server.logged("MaxStartups") > 0
 
 
 async def test_random_cancels_and_timeouts_leave_nothing(client: AsyncSSHClient, sshd: Sshd) -> None:
