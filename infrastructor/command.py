@@ -76,17 +76,11 @@ class Command(ABC, Generic[T_co]):
 
     def render(self) -> CommandLine:
         """The line as sent. Raises `ValidationFailed` for a value no shell word can carry safely."""
-        words: list[str] = []
-        options_ended = self.script is not None
-        for word in self._words:
-            if "{" not in word:
-                options_ended = options_ended or word == "--"
-                words.append(shlex.quote(word))
-                continue
-            words += [shlex.quote(part) for part in self._fill(word, options_ended=options_ended)]
-        text = " ".join(words)
-        if self.script is not None:
-            text = f"set -- {text}\n{self.script}" if text else self.script
+        if self.script is None:
+            text = " ".join(self._argv())
+        else:
+            words = self._script_words()
+            text = f"set -- {' '.join(words)}\n{self.script}" if words else self.script
         return CommandLine(
             text=text,
             needs=self.needs,
@@ -96,7 +90,25 @@ class Command(ABC, Generic[T_co]):
             sudo=self.sudo,
         )
 
+    def summary(self) -> str:
+        """How an audit record names this run: the line itself, or the class of a script with its arguments."""
+        line = self.render().text if self.script is None else " ".join([type(self).__name__, *self._script_words()])
+        return f"sudo {line}" if self.sudo else line
+
+    def _argv(self) -> list[str]:
+        words: list[str] = []
+        options_ended = False
+        for word in self._words:
+            options_ended = options_ended or word == "--"
+            words += [shlex.quote(part) for part in self._fill(word, options_ended=options_ended)]
+        return words
+
+    def _script_words(self) -> list[str]:
+        return [shlex.quote(part) for word in self._words for part in self._fill(word, options_ended=True)]
+
     def _fill(self, word: str, *, options_ended: bool) -> list[str]:
+        if "{" not in word:
+            return [word]
         whole = _SLOT.fullmatch(word)
         if whole is None:
             values = {name: self._value(name) for name in _SLOT.findall(word)}

@@ -2,6 +2,7 @@
 
     InfrastructorError
     ├── ValidationFailed            the request itself is wrong; nothing ran
+    │   └── RequestTooLarge         more input than any operation takes
     ├── Unauthenticated             no token, or one that is unknown, expired or revoked
     ├── PermissionDenied            the caller's role may not do this
     ├── ReadOnlyMode                the server was started to read only
@@ -25,6 +26,7 @@
     ├── DatabaseOperationError
     │   └── AuditUnavailable        intent could not be made durable, so nothing was sent
     ├── CacheOperationError         never leaves the cache module
+    ├── ResultTooLarge              it ran, but the answer is longer than this door may hand out
     ├── Cancelled                   the caller went away
     └── UndeclaredCommand           our bug: a handler ran a command its operation does not declare
 
@@ -32,7 +34,7 @@
 No HTTP here: `api/errors.py` maps codes to statuses, `mcp_server` to tool errors.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class InfrastructorError(Exception):
@@ -47,6 +49,11 @@ class InfrastructorError(Exception):
         self.message = message
         self.hint = self.default_hint if hint is None else hint
         self.details = details
+        self.operation_id: str | None = None
+
+    def again(self) -> Self:
+        """A fresh copy, for each caller that waited for the same run."""
+        return type(self)(self.message, hint=self.hint, **self.details)
 
     def one_line(self) -> str:
         """`code: message. Hint: …`, the form a person or a model reads."""
@@ -56,6 +63,11 @@ class InfrastructorError(Exception):
 
 class ValidationFailed(InfrastructorError):
     code = "validation_failed"
+
+
+class RequestTooLarge(ValidationFailed):
+    code = "request_too_large"
+    default_hint = "No operation takes so much input; send names and values, not files."
 
 
 class Unauthenticated(InfrastructorError):
@@ -169,6 +181,10 @@ class AuditUnavailable(DatabaseOperationError):
 
 class CacheOperationError(InfrastructorError):
     code = "cache_unavailable"
+
+
+class ResultTooLarge(InfrastructorError):
+    code = "result_too_large"
 
 
 class Cancelled(InfrastructorError):

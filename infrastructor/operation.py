@@ -21,7 +21,7 @@ from functools import cached_property
 from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar, get_type_hints
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from infrastructor.command import Command
 from infrastructor.ports import (
@@ -122,13 +122,21 @@ R2 = TypeVar("R2", bound=Result)
 
 @dataclass(frozen=True, kw_only=True)
 class Answer(Generic[R]):
-    """A result and where it came from. `collected_at` is when the device said it."""
+    """A result and where it came from. `collected_at` is when the device said it.
 
-    result: R
+    `body` is the result as JSON, ready for a door; `result` is read from it when somebody asks.
+    """
+
+    body: bytes
+    model: type[R]
     operation_id: UUID
     cache: CacheState
     collected_at: datetime
     duration_ms: float
+
+    @cached_property
+    def result(self) -> R:
+        return self.model.model_validate_json(self.body)
 
 
 class Context(Protocol):
@@ -153,6 +161,14 @@ class Context(Protocol):
 
     @property
     def metrics(self) -> MetricStore: ...
+
+    def recall(self) -> Any:
+        """What the previous run of this operation on this device left with `remember`, or None."""
+        ...
+
+    def remember(self, value: Any) -> None:
+        """Keep something for the next run, in this process's memory only."""
+        ...
 
     async def run(self, command: Command[T]) -> T:
         """Run a declared command on the device and parse its output."""
@@ -231,10 +247,6 @@ class Operation(Generic[P, R]):
     def reaches_device(self) -> bool:
         """Whether its intent must be durable before it starts."""
         return bool(self.commands or self.uses or self.fan_out) or self.effect is not Effect.READ
-
-    @cached_property
-    def result_adapter(self) -> TypeAdapter[R]:
-        return TypeAdapter(self.result)
 
     @cached_property
     def schema_fingerprint(self) -> str:

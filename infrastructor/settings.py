@@ -7,6 +7,9 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+# Docker and Podman mount secrets here; a file infrastructor_database_url sets database_url.
+_SECRETS = Path("/run/secrets")
+
 
 def _default_data_dir() -> Path:
     base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
@@ -16,7 +19,12 @@ def _default_data_dir() -> Path:
 class Settings(BaseSettings):
     """Defaults suit one machine and a small fleet; every field is `INFRASTRUCTOR_<NAME>` in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix="INFRASTRUCTOR_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="INFRASTRUCTOR_",
+        frozen=True,
+        extra="ignore",
+        secrets_dir=_SECRETS if _SECRETS.is_dir() else None,
+    )
 
     data_dir: Path = Field(default_factory=_default_data_dir, description="State of the embedded mode, keys, spool.")
     database_url: SecretStr | None = Field(default=None, description="PostgreSQL; empty means embedded.")
@@ -43,10 +51,6 @@ class Settings(BaseSettings):
     ssh_keepalive_s: float = Field(default=5.0, description="Interval; three lost in a row end the connection.")
     ssh_idle_timeout_s: float = Field(default=1800.0, description="Close a connection unused for so long.")
     ssh_handshakes: int = Field(default=8, description="Handshakes at once in this process.")
-
-    command_timeout_s: float = Field(default=30.0, description="When a command names none.")
-    fleet_concurrency: int = Field(default=1000, description="Devices asked at once in a fan-out.")
-    fleet_deadline_s: float = Field(default=60.0, description="Overall deadline of a fan-out.")
 
     metrics_interval_s: float = Field(default=60.0, description="How often the scheduler collects; 0 turns it off.")
     retention_metrics: timedelta = timedelta(days=90)

@@ -1,0 +1,74 @@
+"""The REST door: one route per operation of the catalogue, and five of its own."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from api import errors, openapi, system
+from api.auth import authenticator
+from api.endpoints import endpoint_for
+from api.guards import HostOriginGuard, SecurityHeaders, hosts_of
+from infrastructor.app import Application
+from infrastructor.operation import Operation
+from infrastructor.version import installed_version
+
+_ALLOWED_HEADERS = ["Authorization", "Content-Type"]
+_SHOWN_HEADERS = ["X-Operation-Id", "X-Cache", "X-Collected-At", "X-Duration-Ms", "Retry-After"]
+
+
+def create_app(application: Application) -> FastAPI:
+    """The ASGI app over an open application. No UI: it would load its scripts from somebody else's server."""
+    settings = application.settings
+    middleware = [
+        Middleware(SecurityHeaders),
+        Middleware(HostOriginGuard, hosts=hosts_of(settings), origins=settings.allowed_origins),
+    ]
+    if settings.allowed_origins:
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=list(settings.allowed_origins),
+                allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+                allow_headers=_ALLOWED_HEADERS,
+                expose_headers=_SHOWN_HEADERS,
+            )
+        )
+    app = FastAPI(
+        title="Infrastructor",
+        version=installed_version(),
+        description="Every operation of the catalogue. The same operations are MCP tools and CLI commands.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        middleware=middleware,
+    )
+    errors.install(app)
+    authenticate = authenticator(application)
+    operations = sorted(application.service.operations.values(), key=_literal_first)
+    documented = openapi.Documented(operations)
+    for operation in operations:
+        app.add_api_route(
+            operation.route.path,
+            endpoint_for(operation, application, authenticate),
+            methods=[operation.route.method],
+            operation_id=operation.name,
+            name=operation.name,
+            tags=[operation.domain],
+            summary=operation.summary,
+            description=operation.description,
+            responses=documented.responses(operation),
+            openapi_extra=documented.request(operation),
+            response_model=None,
+        )
+    system.add_routes(app, application, authenticate)
+    openapi.install(app, documented)
+    return app
+
+
+def _literal_first(operation: Operation[Any, Any]) -> tuple[tuple[int, str], ...]:
+    """Sorts `/devices/overview` before `/devices/{device}`, which would swallow it."""
+    segments = operation.route.path.split("/")
+    return tuple(((":path" in segment) + segment.startswith("{"), segment) for segment in segments)

@@ -1,0 +1,130 @@
+"""The composition root: settings → stores → ports → service. The only module that sees concrete drivers."""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+from infrastructor.attach import attached_stores
+from infrastructor.cache.redis import RedisCacheManager
+from infrastructor.cache.secret import load_secret
+from infrastructor.catalog import CATALOG
+from infrastructor.errors import Conflict
+from infrastructor.health import HealthReport
+from infrastructor.ids import uuid7
+from infrastructor.ports import Device, DeviceRegistry, Transport
+from infrastructor.report import HealthSource
+from infrastructor.scheduler import Scheduler, collect_metrics
+from infrastructor.service import UnifiedDataCollectionService
+from infrastructor.settings import Settings
+from infrastructor.ssh.client import AsyncSSHClient
+from infrastructor.storage import migrate
+from infrastructor.storage.audit import PostgresAuditLog
+from infrastructor.storage.devices import PostgresDeviceRegistry
+from infrastructor.storage.metrics import PostgresMetricStore
+from infrastructor.storage.plans import PostgresPlanStore
+from infrastructor.storage.pool import Database
+from infrastructor.storage.retention import apply_retention
+from infrastructor.storage.tokens import PostgresTokenStore
+from infrastructor.tokens import Tokens, ensure_admin_token
+
+logger = logging.getLogger(__name__)
+
+LOCAL_DEVICE = "local"
+_RETENTION_EVERY_S = 6 * 3600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Application:
+    """Everything a door needs."""
+
+    settings: Settings
+    service: UnifiedDataCollectionService
+    tokens: Tokens
+    health: Callable[[], Awaitable[HealthReport]]
+    collect: Callable[[], Awaitable[None]] | None = None
+    """Runs the scheduled jobs until cancelled; only processes that collect call it."""
+
+
+@asynccontextmanager
+async def open_application(settings: Settings) -> AsyncIterator[Application]:
+    """Open every store and driver, and close them again in the right order.
+
+    Raises `DatabaseOperationError` when PostgreSQL cannot be reached: without it nothing starts.
+    """
+    async with AsyncExitStack() as stack:
+        stores = await stack.enter_async_context(attached_stores(settings))
+        await migrate.upgrade(stores.database_url)
+        database = await Database.connect(stores.database_url)
+        stack.push_async_callback(database.close)
+
+        devices = PostgresDeviceRegistry(database)
+        audit = PostgresAuditLog(database, spool_dir=settings.data_dir / "spool")
+        metrics = PostgresMetricStore(database)
+        token_store = PostgresTokenStore(database)
+        for part in (devices, token_store, metrics, audit):
+            await part.start()
+            stack.push_async_callback(part.close)
+        cache = RedisCacheManager(stores.redis_url, secret=load_secret(settings.data_dir))
+        stack.push_async_callback(cache.close)
+        ssh = AsyncSSHClient(settings, devices.find)
+        stack.push_async_callback(ssh.close)
+
+        service = UnifiedDataCollectionService(
+            operations=CATALOG,
+            devices=devices,
+            ssh=ssh,
+            cache=cache,
+            audit=audit,
+            metrics=metrics,
+            plans=PostgresPlanStore(database),
+            read_only=settings.read_only,
+        )
+        stack.push_async_callback(service.drain)
+        tokens = Tokens(token_store)
+        await ensure_admin_token(tokens, settings.data_dir)
+        await register_this_machine(devices)
+        scheduler = Scheduler()
+        scheduler.every(settings.metrics_interval_s, "metrics", partial(collect_metrics, service))
+        scheduler.every(_RETENTION_EVERY_S, "retention", partial(_apply_retention, database, settings))
+        yield Application(
+            settings=settings,
+            service=service,
+            tokens=tokens,
+            health=HealthSource(
+                database=database, audit=audit, cache=cache, ssh=ssh, devices=devices, scheduler=scheduler
+            ).report,
+            collect=scheduler.run,
+        )
+
+
+@asynccontextmanager
+async def open_database(settings: Settings) -> AsyncIterator[str]:
+    """The database alone, for `migrate`: its DSN while it is open."""
+    async with attached_stores(settings) as stores:
+        yield stores.database_url
+
+
+async def register_this_machine(devices: DeviceRegistry) -> None:
+    """The first start registers the machine it runs on; one that was removed later stays removed."""
+    if await devices.all():
+        return
+    now = datetime.now(UTC)
+    local = Device(
+        id=uuid7(),
+        hostname=LOCAL_DEVICE,
+        description="The machine Infrastructor runs on.",
+        transport=Transport.LOCAL,
+        created_at=now,
+        updated_at=now,
+    )
+    try:
+        await devices.add(local)
+    except Conflict:
+        logger.info("Another process registered this machine")
+
+
+async def _apply_retention(database: Database, settings: Settings) -> None:
+    await apply_retention(database, settings)

@@ -1,0 +1,128 @@
+"""What a handler gets: the implementation of `operation.Context` for one run."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from infrastructor.command import Command
+from infrastructor.errors import CommandFailed, CommandNotAvailable, InfrastructorError, ParseError, UndeclaredCommand
+from infrastructor.flight import Flight
+from infrastructor.operation import Answer, Operation, Params, Result
+from infrastructor.ports import AuditRecord, Caller, CommandOutput, Device, DeviceLinks, DeviceRegistry, MetricStore
+from infrastructor.sanitize import clean
+
+if TYPE_CHECKING:
+    from infrastructor.service import UnifiedDataCollectionService
+
+T = TypeVar("T")
+P = TypeVar("P", bound=Params)
+R = TypeVar("R", bound=Result)
+
+Progress = Callable[[float, float | None, str], Awaitable[None]]
+
+_NOT_FOUND = 127
+_AUDITED_LINE = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """One run of one operation on at most one device."""
+
+    service: "UnifiedDataCollectionService"
+    declared: Operation[Any, Any]
+    record: AuditRecord
+    target: Device | None = None
+    flight: Flight[Any] | None = None
+    report: Progress | None = None
+
+    @property
+    def device(self) -> Device:
+        if self.target is None:
+            raise InfrastructorError(f"{self.declared.name} has no device.")
+        return self.target
+
+    @property
+    def caller(self) -> Caller:
+        return self.record.caller
+
+    @property
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    @property
+    def devices(self) -> DeviceRegistry:
+        return self.service.devices
+
+    @property
+    def links(self) -> DeviceLinks:
+        return self.service.ssh
+
+    @property
+    def metrics(self) -> MetricStore:
+        return self.service.metrics
+
+    def operation(self, name: str) -> Operation[Any, Any]:
+        return self.service.operation(name)
+
+    def on(self, device: Device) -> "RunContext":
+        return replace(self, target=device)
+
+    def in_flight(self, flight: Flight[Any]) -> "RunContext":
+        """The same context, telling the flight when a command is sent."""
+        return replace(self, flight=flight)
+
+    async def progress(self, done: float, total: float | None, message: str) -> None:
+        if self.report is not None:
+            await self.report(done, total, message)
+
+    def recall(self) -> Any:
+        return self.service.memory.get((self.declared.name, self.device.id))
+
+    def remember(self, value: Any) -> None:
+        self.service.memory[self.declared.name, self.device.id] = value
+
+    async def run(self, command: Command[T]) -> T:
+        device = self.device
+        if type(command).variant is not Command.variant:
+            command = command.variant(await self.service.ssh.capabilities(device))
+        if type(command) not in self.declared.commands:
+            raise UndeclaredCommand(f"{self.declared.name} does not declare {type(command).__name__}.")
+        line = command.render()
+        self.record.commands.append(command.summary()[:_AUDITED_LINE])
+        if self.flight is not None:
+            self.flight.asked = True
+        output = await self.service.ssh.execute_command(device, line, operation_id=self.record.operation_id)
+        _check(command, output, device)
+        return command.parse(output)
+
+    async def call(self, operation: Operation[P, R], params: P) -> Answer[R]:
+        if operation not in self.declared.uses:
+            raise UndeclaredCommand(f"{self.declared.name} does not declare that it uses {operation.name}.")
+        return await self.service.run(operation, params, self.caller, parent_id=self.record.operation_id)
+
+    async def submit(self, operation: Operation[Any, Any], arguments: Mapping[str, Any]) -> Answer[Any]:
+        if not self.declared.fan_out:
+            raise UndeclaredCommand(f"{self.declared.name} is not declared with fan_out.")
+        return await self.service.submit(operation, arguments, self.caller, parent_id=self.record.operation_id)
+
+
+def _check(command: Command[Any], output: CommandOutput, device: Device) -> None:
+    """Raise the error that fits an output no parser should see."""
+    name = command.needs or type(command).__name__
+    if output.exit_status == _NOT_FOUND and _NOT_FOUND not in command.ok_statuses:
+        raise CommandNotAvailable(
+            f"{device.hostname} has no {name}.", hint=f"Install {name} on {device.hostname}, or ask another device."
+        )
+    if output.exit_status not in command.ok_statuses:
+        said = clean(output.error_text or output.text.strip(), 300) or "nothing"
+        raise CommandFailed(
+            f"{name} on {device.hostname} ended with status {output.exit_status} and said: {said}",
+            hint="Fix what the device says, or check the permissions of the login user with device_test.",
+            exit_status=output.exit_status,
+        )
+    if output.truncated and not command.accepts_truncated:
+        raise ParseError(
+            f"The output of {name} on {device.hostname} is longer than {command.max_output} bytes and was cut.",
+            hint="Ask for less, with a narrower filter.",
+        )

@@ -1,0 +1,1 @@
+"""The domains: one package each, with the same file names everywhere."""

@@ -1,0 +1,1 @@
+"""Registered devices: add, trust, test, analyse, import, and asking many at once."""

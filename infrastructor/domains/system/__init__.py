@@ -1,0 +1,1 @@
+"""The machine itself: facts, metrics, services, processes."""

@@ -1,0 +1,84 @@
+"""Periodic work: collecting metrics of the fleet, and keeping tables to their retention.
+
+Each job runs by itself: one that fails is logged once, and once more when it works again.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import monotonic
+
+from infrastructor.ports import Caller, Device, Interface, Role
+from infrastructor.service import UnifiedDataCollectionService
+
+logger = logging.getLogger(__name__)
+
+SCHEDULER = Caller(principal="scheduler", role=Role.VIEWER, interface=Interface.SCHEDULER)
+_JITTER = 0.1
+
+
+@dataclass(eq=False)
+class Job:
+    """Something to do every `interval_s` seconds; a run that takes longer delays the next, never overlaps it."""
+
+    name: str
+    interval_s: float
+    work: Callable[[], Awaitable[None]]
+    runs: int = 0
+    last_error: str | None = None
+    last_finished: datetime | None = None
+    last_duration_s: float | None = None
+
+    async def run_once(self) -> None:
+        """Run it; failures are kept and logged when they begin and when they end."""
+        started = monotonic()
+        try:
+            await self.work()
+        except Exception as error:  # noqa: BLE001 - a job must never end the scheduler
+            if self.last_error is None:
+                logger.warning("Job fails", extra={"job": self.name, "error": repr(error)})
+            self.last_error = repr(error)
+        else:
+            if self.last_error is not None:
+                logger.info("Job works again", extra={"job": self.name})
+            self.last_error = None
+        self.runs += 1
+        self.last_finished = datetime.now(UTC)
+        self.last_duration_s = monotonic() - started
+
+
+@dataclass
+class Scheduler:
+    """Runs jobs until cancelled."""
+
+    jobs: list[Job] = field(default_factory=list)
+
+    def every(self, interval_s: float, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Add a job; an interval of 0 leaves it out."""
+        if interval_s > 0:
+            self.jobs.append(Job(name, interval_s, work))
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for job in self.jobs:
+                group.create_task(self._repeat(job))
+
+    async def _repeat(self, job: Job) -> None:
+        while True:
+            due = monotonic() + job.interval_s * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
+            await job.run_once()
+            await asyncio.sleep(max(0.0, due - monotonic()))
+
+
+async def collect_metrics(service: UnifiedDataCollectionService) -> None:
+    """Refresh the metrics of every monitored device that may be asked, as one audited sweep."""
+    devices = [device for device in await service.devices.all() if _askable(device)]
+    if devices:
+        await service.sweep(service.operation("system_metrics"), devices, SCHEDULER)
+
+
+def _askable(device: Device) -> bool:
+    return device.monitoring_enabled and (device.transport == "local" or bool(device.host_keys))

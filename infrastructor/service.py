@@ -1,0 +1,489 @@
+"""The one path every run of every operation takes, whoever asks.
+
+`submit` validates and calls `run`; `run` is: role → device → cache → intent → handler → cache and history →
+outcome. Read `run` and `_carry_out` top to bottom to know what happens to a request.
+"""
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import Coroutine, Mapping, Sequence
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Any, TypeVar
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from infrastructor.context import Progress, RunContext
+from infrastructor.errors import (
+    CommandTimeout,
+    DeviceNotFound,
+    InfrastructorError,
+    OperationNotFound,
+    PermissionDenied,
+    ReadOnlyMode,
+    RequestTooLarge,
+    Unauthenticated,
+    ValidationFailed,
+)
+from infrastructor.flight import Flight, Flights
+from infrastructor.ids import uuid7
+from infrastructor.operation import Answer, DestroyParams, DeviceParams, Operation, Params, Result
+from infrastructor.plans import Plans
+from infrastructor.ports import (
+    AuditLog,
+    AuditRecord,
+    CacheEntry,
+    CacheKey,
+    CacheManager,
+    CacheState,
+    Caller,
+    Device,
+    DeviceRegistry,
+    Effect,
+    Interface,
+    MetricStore,
+    PlanStore,
+    Role,
+    SSHClient,
+)
+from infrastructor.refusals import RefusalBudget
+from infrastructor.sanitize import clean, clean_json, suspicious
+
+P = TypeVar("P", bound=Params)
+R = TypeVar("R", bound=Result)
+
+logger = logging.getLogger(__name__)
+
+_SHOWN_PROBLEMS = 5
+MAX_ARGUMENTS = 1 << 20
+"""Characters of input, names and values together, that one request may carry."""
+
+
+class UnifiedDataCollectionService:
+    """Runs operations. Doors call `submit`; handlers reach it through their context."""
+
+    def __init__(
+        self,
+        *,
+        operations: Sequence[Operation[Any, Any]],
+        devices: DeviceRegistry,
+        ssh: SSHClient,
+        cache: CacheManager,
+        audit: AuditLog,
+        metrics: MetricStore,
+        plans: PlanStore,
+        read_only: bool = False,
+    ) -> None:
+        self.operations = {operation.name: operation for operation in operations}
+        self.devices = devices
+        self.ssh = ssh
+        self.cache = cache
+        self.audit = audit
+        self.metrics = metrics
+        self.read_only = read_only
+        self.memory: dict[tuple[str, UUID], Any] = {}
+        self._swept: dict[tuple[str, UUID], str] = {}
+        self._plans = Plans(plans)
+        self._flights = Flights()
+        self._background: set[asyncio.Task[Any]] = set()
+        self._refusals = RefusalBudget()
+
+    def operation(self, name: str) -> Operation[Any, Any]:
+        """The operation of this name. Raises `OperationNotFound`."""
+        try:
+            return self.operations[name]
+        except KeyError:
+            raise OperationNotFound(
+                f"There is no operation {clean(name, 80)!r}.", hint=f"One of: {', '.join(sorted(self.operations))}."
+            ) from None
+
+    async def submit(
+        self,
+        operation: Operation[Any, Any],
+        arguments: Mapping[str, Any],
+        caller: Caller,
+        *,
+        parent_id: UUID | None = None,
+        progress: Progress | None = None,
+    ) -> Answer[Any]:
+        """Validate what a door received and run it. Bad input is refused and audited; nothing is sent."""
+        if _outweighs(arguments, MAX_ARGUMENTS):
+            large = RequestTooLarge(f"{operation.name}: the arguments are longer than {MAX_ARGUMENTS:,} characters.")
+            await self.refuse(operation, caller, large)
+            raise large
+        try:
+            params = operation.params.model_validate(arguments)
+        except ValidationError as error:
+            failure = _validation_failed(operation, error)
+            record = self._record(operation, caller, parent_id)
+            record.params = {"invalid": failure.message}
+            device = arguments.get("device")
+            record.device = clean(device, 255) if isinstance(device, str) else None
+            await self._refuse(record, failure)
+            raise failure from error
+        return await self.run(operation, params, caller, parent_id=parent_id, progress=progress)
+
+    async def refuse(self, operation: Operation[Any, Any] | None, caller: Caller, error: InfrastructorError) -> None:
+        """Audit a request that a door could not even read as arguments; its id is put on the error."""
+        record = AuditRecord(
+            operation_id=uuid7(),
+            operation="unreadable_request" if operation is None else operation.name,
+            effect=Effect.READ if operation is None else operation.effect,
+            caller=caller,
+            started_at=datetime.now(UTC),
+        )
+        await self._refuse(record, error)
+
+    async def refuse_authentication(self, interface: Interface, client: str | None, error: Unauthenticated) -> None:
+        """Audit a caller nobody knows; a flood leaves a few rows and a count, not a full table."""
+        suppressed = self._refusals.spend()
+        if suppressed is None:
+            return
+        record = AuditRecord(
+            operation_id=uuid7(),
+            operation="authenticate",
+            effect=Effect.READ,
+            caller=Caller(principal="anonymous", role=Role.VIEWER, interface=interface, client=client),
+            started_at=datetime.now(UTC),
+            details={"suppressed": suppressed} if suppressed else None,
+        )
+        await self._refuse(record, error)
+
+    async def run(
+        self,
+        operation: Operation[P, R],
+        params: P,
+        caller: Caller,
+        *,
+        parent_id: UUID | None = None,
+        progress: Progress | None = None,
+    ) -> Answer[R]:
+        """Run an operation for a caller. Raises `InfrastructorError` kinds only; all of them are audited."""
+        record = self._record(operation, caller, parent_id, params)
+        try:
+            self._authorize(operation, caller)
+            target = await self._resolve(params)
+        except InfrastructorError as error:
+            await self._refuse(record, error)
+            raise
+        if target is not None:
+            record.device, record.device_id = target.hostname, target.id
+        context = RunContext(service=self, declared=operation, record=record, target=target, report=progress)
+        if operation.effect is Effect.READ:
+            return await self.collect_and_store_data(context, operation, params)
+        return await self._change(context, operation, params)
+
+    async def collect_and_store_data(self, context: RunContext, operation: Operation[P, R], params: P) -> Answer[R]:
+        """Cache first; else join an identical run under way; else ask the device and store the answer."""
+        record = context.record
+        fresh = bool(getattr(params, "force_refresh", False))
+        identity = _identity(params)
+        key = None
+        if operation.cache is not None:
+            scope = str(record.device_id or "all")
+            key = CacheKey(data_type=operation.cache.data_type, device_id=scope, additional_key=identity)
+            if not fresh:
+                state, entry = await self.cache.get(key)
+                if entry is not None and entry.schema == operation.schema_fingerprint:
+                    return self._answered_from_cache(record, operation, entry)
+                record.cache = CacheState.MISS if state is not CacheState.BYPASS else CacheState.BYPASS
+        flight_key = (operation.name, record.device_id, identity, record.caller.role)
+        joined = self._flights.join(flight_key, fresh=fresh or operation.cache is None)
+        if joined is not None:
+            return await self._join(joined, record)
+
+        async def run(flight: Flight[Answer[R]]) -> Answer[R]:
+            started = perf_counter()
+            answer = await self._carry_out(context.in_flight(flight), operation, params, started)
+            if key is not None and operation.cache is not None and not flight.outdated:
+                entry = CacheEntry(
+                    schema=operation.schema_fingerprint, collected_at=answer.collected_at, body=answer.body
+                )
+                await self.cache.set(key, entry, operation.cache.ttl)
+            return answer
+
+        return await self._flights.start(flight_key, record.device_id, run).wait()
+
+    async def _change(self, context: RunContext, operation: Operation[P, R], params: P) -> Answer[R]:
+        """A change goes on to its end, and is recorded truly, even when its caller leaves."""
+        task = asyncio.create_task(self._carry_out(context, operation, params, perf_counter()))
+        self._keep(task)
+        return await asyncio.shield(task)
+
+    async def _carry_out(self, context: RunContext, operation: Operation[P, R], params: P, started: float) -> Answer[R]:
+        """Intent, handler, outcome. The only place that calls a handler."""
+        record = context.record
+        durable = operation.reaches_device
+        try:
+            if durable:
+                await self.audit.begin(record)
+            try:
+                async with asyncio.timeout(operation.deadline.total_seconds()):
+                    result = await self._handle(context, operation, params)
+            except TimeoutError as error:
+                raise CommandTimeout(
+                    f"{operation.name} took longer than {operation.deadline.total_seconds():g} s."
+                ) from error
+            body = self._exit_body(result)
+            record.outcome = "ok"
+        except asyncio.CancelledError:
+            record.outcome, record.error_code = "cancelled", "cancelled"
+            record.duration_ms = _milliseconds(started)
+            self._keep(asyncio.create_task(self.audit.finish(record)))
+            raise
+        except InfrastructorError as error:
+            error.operation_id = str(record.operation_id)
+            await self._failed(record, error, started)
+            raise
+        except Exception as error:
+            logger.exception("Operation broke", extra={"operation_id": str(record.operation_id)})
+            failure = InfrastructorError(
+                f"{operation.name} broke: {type(error).__name__}.",
+                hint=f"This is a bug in Infrastructor; the server's log has it under {record.operation_id}.",
+            )
+            failure.operation_id = str(record.operation_id)
+            await self._failed(record, failure, started)
+            raise failure from error
+        record.duration_ms = _milliseconds(started)
+        if operation.effect is not Effect.READ:
+            await self._invalidate(operation, record)
+        if durable:
+            await self.audit.finish(record)
+        else:
+            self.audit.note(record)
+        return Answer(
+            body=body,
+            model=operation.result,
+            operation_id=record.operation_id,
+            cache=record.cache,
+            collected_at=datetime.now(UTC),
+            duration_ms=record.duration_ms,
+        )
+
+    async def _handle(self, context: RunContext, operation: Operation[P, R], params: P) -> Result:
+        if operation.plan is None or not isinstance(params, DestroyParams):
+            return await operation.handler(context, params)
+        record = context.record
+        draft = await operation.plan(context, params)
+        if params.plan_token is None:
+            plan = await self._plans.propose(draft, record)
+            record.details = {"planned": True}
+            return operation.result.model_validate({"status": "planned", "plan": plan})
+        record.plan_id = await self._plans.redeem(params.plan_token, draft, record)
+        return await operation.handler(context, params)
+
+    def _exit_body(self, result: Result) -> bytes:
+        body = result.__pydantic_serializer__.to_json(result)
+        if suspicious(body):
+            body = json.dumps(clean_json(json.loads(body)), ensure_ascii=False, separators=(",", ":")).encode()
+        return body
+
+    async def _join(self, flight: Flight[Answer[R]], record: AuditRecord) -> Answer[R]:
+        started = perf_counter()
+        try:
+            answer = await flight.wait()
+        except asyncio.CancelledError:
+            record.outcome, record.error_code = "cancelled", "cancelled"
+            record.duration_ms = _milliseconds(started)
+            self.audit.note(record)
+            raise
+        except InfrastructorError as error:
+            own = error.again()
+            own.operation_id = str(record.operation_id)
+            record.outcome, record.error_code, record.error_message = "error", own.code, clean(own.message, 1000)
+            record.duration_ms = _milliseconds(started)
+            record.details = {"joined": error.operation_id}
+            self.audit.note(record)
+            raise own from error
+        record.outcome = "ok"
+        record.duration_ms = _milliseconds(started)
+        record.details = {"joined": str(answer.operation_id)}
+        self.audit.note(record)
+        return Answer(
+            body=answer.body,
+            model=answer.model,
+            operation_id=record.operation_id,
+            cache=record.cache,
+            collected_at=answer.collected_at,
+            duration_ms=record.duration_ms,
+        )
+
+    def _answered_from_cache(self, record: AuditRecord, operation: Operation[P, R], entry: CacheEntry) -> Answer[R]:
+        record.cache, record.outcome = CacheState.HIT, "ok"
+        record.duration_ms = (datetime.now(UTC) - record.started_at).total_seconds() * 1000
+        self.audit.note(record)
+        return Answer(
+            body=entry.body,
+            model=operation.result,
+            operation_id=record.operation_id,
+            cache=CacheState.HIT,
+            collected_at=entry.collected_at,
+            duration_ms=record.duration_ms,
+        )
+
+    async def _invalidate(self, operation: Operation[P, R], record: AuditRecord) -> None:
+        self._flights.outdate(record.device_id)
+        for data_type in operation.invalidates:
+            await self.cache.invalidate(data_type, str(record.device_id or "all"))
+
+    def _record(
+        self, operation: Operation[Any, Any], caller: Caller, parent_id: UUID | None, params: Params | None = None
+    ) -> AuditRecord:
+        return AuditRecord(
+            operation_id=uuid7(),
+            parent_id=parent_id,
+            operation=operation.name,
+            effect=operation.effect,
+            caller=caller,
+            started_at=datetime.now(UTC),
+            params={} if params is None else params.model_dump(mode="json", exclude={"plan_token"}),
+        )
+
+    def _authorize(self, operation: Operation[Any, Any], caller: Caller) -> None:
+        if self.read_only and operation.effect is not Effect.READ:
+            raise ReadOnlyMode(f"{operation.name} changes things, and this server only reads.")
+        if not caller.role.allows(operation.effect):
+            raise PermissionDenied(
+                f"Role {caller.role} may not run {operation.name} ({operation.effect}).",
+                hint="Ask an admin for a token with a higher role.",
+            )
+
+    async def _resolve(self, params: Params) -> Device | None:
+        if not isinstance(params, DeviceParams):
+            return None
+        device = await self.devices.find(params.device)
+        if device is None:
+            raise DeviceNotFound(f"No device is named {params.device!r}.")
+        return device
+
+    async def _refuse(self, record: AuditRecord, error: InfrastructorError) -> None:
+        record.outcome, record.error_code, record.error_message = "refused", error.code, clean(error.message, 1000)
+        record.duration_ms = (datetime.now(UTC) - record.started_at).total_seconds() * 1000
+        error.operation_id = str(record.operation_id)
+        await self._finish_shielded(record)
+
+    async def _failed(self, record: AuditRecord, error: InfrastructorError, started: float) -> None:
+        refused = error.code in {"plan_rejected", "audit_unavailable"}
+        unknown = error.code == "outcome_unknown"
+        record.outcome = "refused" if refused else "unknown" if unknown else "error"
+        record.error_code, record.error_message = error.code, clean(error.message, 1000)
+        record.duration_ms = _milliseconds(started)
+        await self._finish_shielded(record)
+
+    async def _finish_shielded(self, record: AuditRecord) -> None:
+        """The outcome is written even when the caller leaves now; a lost audit store must not hide the error."""
+        task = asyncio.create_task(self.audit.finish(record))
+        self._keep(task)
+        try:
+            await asyncio.shield(task)
+        except InfrastructorError as error:
+            logger.error("Outcome not recorded: %s", error, extra={"operation_id": str(record.operation_id)})
+
+    def _keep(self, task: "asyncio.Task[Any]") -> None:
+        self._background.add(task)
+        task.add_done_callback(self._released)
+
+    def _released(self, task: "asyncio.Task[Any]") -> None:
+        self._background.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+    async def sweep(self, operation: Operation[P, R], devices: Sequence[Device], caller: Caller) -> dict[str, str]:
+        """Run a READ operation on many devices under one audit record; outcome code by hostname.
+
+        A device has a row of its own only when it fails for the first time or works again.
+        """
+        record = self._record(operation, caller, None)
+        record.details = {"sweep": [device.hostname for device in devices]}
+        await self.audit.begin(record)
+        started = perf_counter()
+        outcomes = await asyncio.gather(*(self._sweep_one(operation, device, record) for device in devices))
+        failed = {device.hostname: code for device, code in zip(devices, outcomes, strict=True) if code != "ok"}
+        record.outcome = "ok"
+        record.duration_ms = _milliseconds(started)
+        record.details = {"devices": len(devices), "failed": failed}
+        await self._finish_shielded(record)
+        return dict(zip((device.hostname for device in devices), outcomes, strict=True))
+
+    async def _sweep_one(self, operation: Operation[P, R], device: Device, sweep: AuditRecord) -> str:
+        params = operation.params.model_validate({"device": device.hostname, "force_refresh": True})
+        record = self._record(operation, sweep.caller, sweep.operation_id, params)
+        record.device, record.device_id = device.hostname, device.id
+        context = RunContext(service=self, declared=operation, record=record, target=device)
+        started = perf_counter()
+        try:
+            async with asyncio.timeout(operation.deadline.total_seconds()):
+                result = await self._handle(context, operation, params)
+        except (InfrastructorError, TimeoutError) as error:
+            code = error.code if isinstance(error, InfrastructorError) else CommandTimeout.code
+            record.outcome, record.error_code, record.error_message = "error", code, clean(str(error), 1000)
+        else:
+            record.outcome = code = "ok"
+            await self._store(operation, record, self._exit_body(result))
+        record.duration_ms = _milliseconds(started)
+        before = self._swept.get((operation.name, device.id), "ok")
+        self._swept[operation.name, device.id] = code
+        if code != before:
+            self.audit.note(record)
+        return code
+
+    async def _store(self, operation: Operation[P, R], record: AuditRecord, body: bytes) -> None:
+        if operation.cache is None:
+            return
+        key = CacheKey(data_type=operation.cache.data_type, device_id=str(record.device_id or "all"))
+        entry = CacheEntry(schema=operation.schema_fingerprint, collected_at=datetime.now(UTC), body=body)
+        await self.cache.set(key, entry, operation.cache.ttl)
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run something to its end in the background; `drain` waits for it."""
+        self._keep(asyncio.create_task(work))
+
+    async def drain(self, timeout_s: float = 20.0) -> None:
+        """Wait for changes and outcomes under way; called once at shutdown."""
+        if self._background:
+            await asyncio.wait(set(self._background), timeout=timeout_s)
+
+
+def _identity(params: Params) -> str:
+    """What makes two requests the same, device aside: '' for plain defaults, else a short hash."""
+    given = params.model_dump(mode="json", exclude={"device", "force_refresh"}, exclude_defaults=True)
+    if not given:
+        return ""
+    return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _outweighs(arguments: Mapping[str, Any], limit: int) -> bool:
+    """Whether the arguments hold more than `limit` characters, at whatever depth."""
+    weight = 0
+    waiting: list[Any] = [arguments]
+    while waiting:
+        item = waiting.pop()
+        weight += len(item) if isinstance(item, str | bytes) else 1
+        if weight > limit:
+            return True
+        if isinstance(item, Mapping):
+            waiting.extend(item)
+            waiting.extend(item.values())
+        elif isinstance(item, list | tuple):
+            waiting.extend(item)
+    return False
+
+
+def _validation_failed(operation: Operation[Any, Any], error: ValidationError) -> ValidationFailed:
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    shown = [
+        f"{clean('.'.join(str(part) for part in problem['loc']) or 'arguments', 80)}: {clean(problem['msg'], 200)}"
+        for problem in problems[:_SHOWN_PROBLEMS]
+    ]
+    more = f" (and {len(problems) - _SHOWN_PROBLEMS} more)" if len(problems) > _SHOWN_PROBLEMS else ""
+    fields = ", ".join(operation.params.model_fields) or "none"
+    return ValidationFailed(
+        f"{operation.name}: {'; '.join(shown)}{more}.", hint=f"Parameters of {operation.name}: {fields}."
+    )
+
+
+def _milliseconds(started: float) -> float:
+    return (perf_counter() - started) * 1000

@@ -1,0 +1,1 @@
+"""PostgreSQL: one asyncpg pool, one repository per table family, SQL in `queries/*.sql`."""

@@ -1,0 +1,128 @@
+"""An audit record as one line of JSON: what goes into the spool and, as it is, into PostgreSQL.
+
+PostgreSQL stores neither NUL nor lone surrogates, and one such character would cost a whole batch.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from infrastructor.ports import AuditRecord
+
+NAME_CHARS = 255
+MESSAGE_CHARS = 4096
+COMMAND_CHARS = 4096
+COMMANDS = 200
+DOCUMENT_BYTES = 32 << 10  # params and details, each
+_DEPTH = 20
+_MAX_INT = 2**31 - 1
+_MAX_BIGINT = 2**63
+
+
+def encode(record: AuditRecord, writer_id: UUID) -> str:
+    """The record as ASCII JSON, cleaned and capped; never raises on what a caller put into it."""
+    caller = record.caller
+    fields = {
+        "operation_id": str(record.operation_id),
+        "started_at": _moment(record.started_at),
+        "writer_id": str(writer_id),
+        "parent_id": _id(record.parent_id),
+        "operation": cut(record.operation, NAME_CHARS),
+        "effect": record.effect.value,
+        "principal": cut(caller.principal, NAME_CHARS),
+        "role": caller.role.value,
+        "interface": caller.interface.value,
+        "client": None if caller.client is None else cut(caller.client, NAME_CHARS),
+        "device_id": _id(record.device_id),
+        "device": None if record.device is None else cut(record.device, NAME_CHARS),
+        "commands": _commands(record.commands),
+        "plan_id": _id(record.plan_id),
+        "cache": record.cache.value,
+        "outcome": record.outcome,
+        "error_code": None if record.error_code is None else cut(record.error_code, NAME_CHARS),
+        "error_message": None if record.error_message is None else cut(record.error_message, MESSAGE_CHARS),
+        "retries": max(0, min(record.retries, _MAX_INT)),
+        "duration_ms": _finite(record.duration_ms),
+    }
+    head = _dump(fields)
+    details = "null" if record.details is None else _document(record.details)
+    return f'{head[:-1]},"params":{_document(record.params)},"details":{details}}}'
+
+
+def amend(line: str, **fields: Any) -> str:
+    """The same record with other fields."""
+    return _dump({**json.loads(line), **fields})
+
+
+def reduced(line: str) -> str:
+    """The same record without anything free-form, for a database that refuses the whole."""
+    note = {"_unstorable": True}
+    return amend(line, params=note, commands=[], error_message=None, details=None, retries=0)
+
+
+def cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 20]}… ({len(text)} chars)"
+
+
+def _commands(lines: list[str]) -> list[str]:
+    kept = [cut(line, COMMAND_CHARS) for line in lines[:COMMANDS]]
+    return kept if len(lines) <= COMMANDS else [*kept, f"… and {len(lines) - COMMANDS} more"]
+
+
+def _document(value: Mapping[str, Any]) -> str:
+    text = _dump(dict(value))
+    if len(text) <= DOCUMENT_BYTES:
+        return text
+    return _dump({"_truncated": True, "_bytes": len(text), "_start": text[: DOCUMENT_BYTES // 4]})
+
+
+def _dump(value: Any) -> str:
+    try:
+        text = json.dumps(value, separators=(",", ":"), default=str, allow_nan=False)
+        if "\\u0000" not in text and "\\ud" not in text:
+            return text
+    except (ValueError, TypeError, RecursionError):
+        pass  # NaN, a circle, an odd key, an enormous number: cleaned below
+    return json.dumps(_clean(value, _DEPTH), separators=(",", ":"))
+
+
+def _clean(value: Any, depth: int) -> Any:
+    if depth == 0:
+        return "…"
+    match value:
+        case Mapping():
+            return {_clean_text(str(key)): _clean(item, depth - 1) for key, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_clean(item, depth - 1) for item in value]
+    return _clean_scalar(value)
+
+
+def _clean_scalar(value: Any) -> Any:
+    match value:
+        case None | bool():
+            return value
+        case int():
+            return int(value) if abs(value) < _MAX_BIGINT else hex(value)[:NAME_CHARS]
+        case float() if math.isfinite(value):
+            return value
+    return _clean_text(str(value))
+
+
+def _clean_text(text: str) -> str:
+    paired = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return paired.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _moment(moment: datetime) -> str:
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+
+
+def _id(value: UUID | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def _finite(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None

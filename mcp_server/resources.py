@@ -1,0 +1,91 @@
+"""READ operations with a `resource_uri`, as resources: plain ones, and templates where the URI has parameters."""
+
+import logging
+from typing import Any
+
+from fastmcp.exceptions import FastMCPError, ResourceError
+from fastmcp.exceptions import ValidationError as InvalidParams
+from fastmcp.resources import Resource, ResourceContent, ResourceResult, ResourceTemplate
+from pydantic import AnyUrl, PrivateAttr
+
+from infrastructor.errors import InfrastructorError, NotFound, ValidationFailed
+from infrastructor.operation import Operation
+from mcp_server.door import Door, facts
+
+MIME_TYPE = "application/json"
+
+
+class OperationResource(Resource):
+    """One URI, read by running the operation with the parameters the URI holds."""
+
+    _operation: Operation[Any, Any] = PrivateAttr()
+    _door: Door = PrivateAttr()
+    _arguments: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, operation: Operation[Any, Any], door: Door, uri: str, arguments: dict[str, Any] | None = None
+    ) -> "OperationResource":
+        resource = cls(uri=AnyUrl(uri), **_description(operation))
+        resource._operation = operation
+        resource._door = door
+        resource._arguments = arguments or {}
+        return resource
+
+    async def read(self) -> ResourceResult:
+        try:
+            answer = await self._door.submit(self._operation, self._arguments)
+        except InfrastructorError as error:
+            raise _as_protocol_error(error) from None
+        return ResourceResult(
+            [ResourceContent(answer.body.decode(), mime_type=MIME_TYPE, meta=facts(answer))], meta=facts(answer)
+        )
+
+
+class OperationTemplate(ResourceTemplate):
+    """A URI with parameters, `{device}` or `{path*}`. The service checks their values, so nothing else does."""
+
+    _operation: Operation[Any, Any] = PrivateAttr()
+    _door: Door = PrivateAttr()
+
+    @classmethod
+    def of(cls, operation: Operation[Any, Any], door: Door) -> "OperationTemplate":
+        template = cls(
+            uri_template=str(operation.resource_uri), parameters={}, security=None, **_description(operation)
+        )
+        template._operation = operation
+        template._door = door
+        return template
+
+    async def create_resource(self, uri: str, params: dict[str, Any]) -> Resource:
+        return OperationResource.of(self._operation, self._door, uri, params)
+
+
+def resources_of(
+    operations: "list[Operation[Any, Any]]", door: Door
+) -> tuple[list[OperationResource], list[OperationTemplate]]:
+    """The plain resources and the templates of these operations, in their order."""
+    named = [operation for operation in operations if operation.resource_uri is not None]
+    plain = [
+        OperationResource.of(operation, door, str(operation.resource_uri))
+        for operation in named
+        if "{" not in str(operation.resource_uri)
+    ]
+    templates = [OperationTemplate.of(operation, door) for operation in named if "{" in str(operation.resource_uri)]
+    return plain, templates
+
+
+def _as_protocol_error(error: InfrastructorError) -> FastMCPError:
+    """Resources have no error result, only protocol errors: -32602 where the URI is at fault, else -32603."""
+    kind = InvalidParams if isinstance(error, NotFound | ValidationFailed) else ResourceError
+    return kind(error.one_line(), log_level=logging.DEBUG)
+
+
+def _description(operation: Operation[Any, Any]) -> dict[str, Any]:
+    return {
+        "name": operation.name,
+        "title": operation.title,
+        "description": operation.summary,
+        "mime_type": MIME_TYPE,
+        "tags": {operation.domain},
+    }

@@ -1,0 +1,67 @@
+"""One operation → one MCP tool."""
+
+from typing import Any
+
+from fastmcp.tools import Tool
+from fastmcp.tools.base import ToolResult
+from mcp_types import TextContent, ToolAnnotations
+from pydantic import PrivateAttr
+from pydantic_core import from_json
+
+from infrastructor.errors import InfrastructorError
+from infrastructor.operation import Operation
+from infrastructor.ports import Effect
+from mcp_server.door import Door, facts, failure
+from mcp_server.schemas import input_schema, output_schema
+
+
+class OperationTool(Tool):
+    """Submits its arguments as they came; what they must be is the service's business."""
+
+    _operation: Operation[Any, Any] = PrivateAttr()
+    _door: Door = PrivateAttr()
+
+    @classmethod
+    def of(cls, operation: Operation[Any, Any], door: Door) -> "OperationTool":
+        tool = cls(
+            name=operation.name,
+            title=operation.title,
+            description=operation.description,
+            tags={operation.domain},
+            parameters=input_schema(operation),
+            output_schema=output_schema(operation),
+            annotations=ToolAnnotations(
+                title=operation.title,
+                read_only_hint=operation.effect is Effect.READ,
+                destructive_hint=operation.effect is Effect.DESTROY,
+                idempotent_hint=operation.effect is Effect.READ,
+                open_world_hint=operation.reaches_device,
+            ),
+        )
+        tool._operation = operation
+        tool._door = door
+        return tool
+
+    @property
+    def effect(self) -> Effect:
+        return self._operation.effect
+
+    async def run(self, arguments: dict[str, Any]) -> ToolResult:
+        """The result as structured content and, for clients that show only text, as JSON text.
+
+        An error is one line of text; its parts are in `_meta`, because structured content must be a result.
+        """
+        try:
+            answer = await self._door.submit(self._operation, arguments)
+        except InfrastructorError as error:
+            return _result(error.one_line(), None, failure(error), is_error=True)
+        return _result(answer.body.decode(), from_json(answer.body), facts(answer))
+
+
+def _result(
+    text: str, structured: dict[str, Any] | None, meta: dict[str, Any], *, is_error: bool = False
+) -> ToolResult:
+    """A `ToolResult` from parts that are JSON already; its constructor would convert them once more."""
+    return ToolResult.model_construct(
+        content=[TextContent(type="text", text=text)], structured_content=structured, meta=meta, is_error=is_error
+    )

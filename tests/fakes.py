@@ -1,0 +1,212 @@
+"""In-memory twins of every port. The real ones pass the same contract tests."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from infrastructor.errors import AuditUnavailable, Conflict, DeviceNotFound, InfrastructorError
+from infrastructor.ids import uuid7
+from infrastructor.ports import (
+    ApiToken,
+    AuditRecord,
+    CacheEntry,
+    CacheKey,
+    CacheState,
+    Capabilities,
+    CommandLine,
+    CommandOutput,
+    Device,
+    HostKey,
+    LinkState,
+    LinkStatus,
+    MetricSample,
+    Role,
+    StoredPlan,
+)
+
+
+def device(hostname: str, **fields: Any) -> Device:
+    now = datetime.now(UTC)
+    return Device(id=uuid7(), hostname=hostname, created_at=now, updated_at=now, **fields)
+
+
+class FakeDevices:
+    """DeviceRegistry over a dict."""
+
+    def __init__(self, *devices: Device) -> None:
+        self.rows = {device.hostname: device for device in devices}
+
+    async def find(self, hostname: str) -> Device | None:
+        return self.rows.get(hostname)
+
+    async def all(self) -> Sequence[Device]:
+        return sorted(self.rows.values(), key=lambda device: device.hostname)
+
+    async def add(self, device: Device) -> None:
+        if device.hostname in self.rows:
+            raise Conflict(f"{device.hostname} is registered already.")
+        self.rows[device.hostname] = device
+
+    async def update(self, device: Device) -> None:
+        old = next((row for row in self.rows.values() if row.id == device.id), None)
+        if old is None:
+            raise DeviceNotFound(f"No device has the id {device.id}.")
+        del self.rows[old.hostname]
+        await self.add(device)
+
+    async def remove(self, device_id: UUID) -> bool:
+        found = [row.hostname for row in self.rows.values() if row.id == device_id]
+        for hostname in found:
+            del self.rows[hostname]
+        return bool(found)
+
+
+@dataclass
+class FakeSSH:
+    """SSHClient that answers from `outputs`, by the first word of the line; `sent` is what reached it."""
+
+    outputs: dict[str, CommandOutput | InfrastructorError] = field(default_factory=dict)
+    sent: list[tuple[str, str]] = field(default_factory=list)
+    found: Capabilities = field(default_factory=Capabilities)
+    keys: tuple[HostKey, ...] = ()
+
+    async def execute_command(
+        self, device: Device, line: CommandLine, *, operation_id: UUID | None = None
+    ) -> CommandOutput:
+        self.sent.append((device.hostname, line.text))
+        output = self.outputs.get(line.text.split(" ")[0], CommandOutput(exit_status=0, stdout=b""))
+        if isinstance(output, InfrastructorError):
+            raise output.again()
+        return output
+
+    async def scan_host_keys(self, device: Device) -> tuple[HostKey, ...]:
+        return self.keys
+
+    async def capabilities(self, device: Device, *, refresh: bool = False) -> Capabilities:
+        return self.found
+
+    def status(self, device_id: UUID) -> LinkStatus:
+        return LinkStatus(state=LinkState.IDLE)
+
+    async def forget(self, device_id: UUID) -> None:
+        return None
+
+    def statistics(self) -> Mapping[str, Any]:
+        return {"commands": len(self.sent)}
+
+    async def close(self) -> None:
+        return None
+
+
+class FakeCache:
+    """CacheManager that forgets nothing by itself."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, CacheEntry] = {}
+
+    async def get(self, key: CacheKey) -> tuple[CacheState, CacheEntry | None]:
+        entry = self.entries.get(str(key))
+        return (CacheState.MISS if entry is None else CacheState.HIT), entry
+
+    async def set(self, key: CacheKey, entry: CacheEntry, ttl: timedelta) -> None:
+        self.entries[str(key)] = entry
+
+    async def delete(self, key: CacheKey) -> None:
+        self.entries.pop(str(key), None)
+
+    async def invalidate(self, data_type: str, device_id: str) -> None:
+        prefix = f"infra_cache:{data_type}:{device_id}:"
+        self.entries = {key: entry for key, entry in self.entries.items() if not key.startswith(prefix)}
+
+    def statistics(self) -> Mapping[str, Any]:
+        return {"entries": len(self.entries)}
+
+
+class FakeAudit:
+    """AuditLog that keeps intents and finished records in order; `down` makes intent impossible."""
+
+    def __init__(self) -> None:
+        self.begun: list[AuditRecord] = []
+        self.finished: list[AuditRecord] = []
+        self.down = False
+        self._more = asyncio.Event()
+
+    async def seen(self, count: int) -> None:
+        """Return once so many records are finished."""
+        while len(self.finished) < count:
+            self._more.clear()
+            await self._more.wait()
+
+    async def begin(self, record: AuditRecord) -> None:
+        if self.down:
+            raise AuditUnavailable("The audit store is down.")
+        self.begun.append(replace(record))
+
+    async def finish(self, record: AuditRecord) -> None:
+        self.note(record)
+
+    def note(self, record: AuditRecord) -> None:
+        self.finished.append(record)
+        self._more.set()
+
+    def statistics(self) -> Mapping[str, Any]:
+        return {"records": len(self.finished)}
+
+
+class FakePlans:
+    """PlanStore with single-use tokens."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, StoredPlan] = {}
+
+    async def save(self, plan: StoredPlan) -> None:
+        self.rows[plan.token_hash] = plan
+
+    async def take(self, token_hash: str) -> StoredPlan | None:
+        plan = self.rows.pop(token_hash, None)
+        return plan if plan is not None and plan.expires_at > datetime.now(UTC) else None
+
+
+class FakeTokens:
+    """TokenStore over a dict of hashes."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, ApiToken] = {}
+
+    async def create(self, name: str, role: Role, secret_hash: str, expires_at: datetime | None) -> ApiToken:
+        if any(row.name == name and row.revoked_at is None for row in self.rows.values()):
+            raise Conflict(f"A token named {name!r} exists.")
+        token = ApiToken(id=uuid7(), name=name, role=role, created_at=datetime.now(UTC), expires_at=expires_at)
+        self.rows[secret_hash] = token
+        return token
+
+    async def find(self, secret_hash: str) -> ApiToken | None:
+        token = self.rows.get(secret_hash)
+        if token is None or token.revoked_at is not None:
+            return None
+        return None if token.expires_at is not None and token.expires_at <= datetime.now(UTC) else token
+
+    async def all(self) -> Sequence[ApiToken]:
+        return list(self.rows.values())
+
+    async def revoke(self, name: str) -> bool:
+        found = [key for key, row in self.rows.items() if row.name == name and row.revoked_at is None]
+        for key in found:
+            self.rows[key] = replace(self.rows[key], revoked_at=datetime.now(UTC))
+        return bool(found)
+
+
+class FakeMetrics:
+    """MetricStore over a list."""
+
+    def __init__(self) -> None:
+        self.samples: list[MetricSample] = []
+
+    async def add(self, sample: MetricSample) -> None:
+        self.samples.append(sample)
+
+    async def history(self, device_id: UUID, since: datetime, limit: int = 1000) -> Sequence[MetricSample]:
+        return [row for row in self.samples if row.device_id == device_id and row.timestamp >= since][:limit]

@@ -1,0 +1,69 @@
+"""What leaves us cannot act on a reader, and shows no secret."""
+
+import json
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infrastructor.masking import MASK, mask_secrets
+from infrastructor.sanitize import clean, clean_json, suspicious
+
+
+@given(st.text())
+def test_clean_text_has_no_control_or_format_characters(text: str) -> None:
+    left = {character for character in clean(text) if unicodedata.category(character) in {"Cc", "Cs"}}
+    assert left <= {"\n", "\t", "\r"}
+
+
+@pytest.mark.parametrize("hidden", ["\x1b[31m", "\u202e", "\u200b", "\U000e0041", "\ufeff", "\x00", "\x9b"])
+def test_terminal_bidi_and_tag_characters_are_taken_out(hidden: str) -> None:
+    assert hidden[0] not in clean(f"a{hidden}b")
+
+
+@given(
+    st.recursive(
+        st.text() | st.none() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    )
+)
+def test_the_quick_look_never_misses_what_cleaning_would_change(value: object) -> None:
+    for ascii_only in (True, False):
+        body = json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+        if clean_json(value) != value:
+            assert suspicious(body)
+
+
+def test_ordinary_json_passes_the_quick_look() -> None:
+    assert not suspicious(
+        json.dumps({"path": "/srv/daten", "größe": 3, "text": "a\nb\tc"}, ensure_ascii=False).encode()
+    )
+
+
+def test_cutting_says_how_much_is_gone() -> None:
+    assert clean("abcdef", 4) == "abcd… (2 more characters)"
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ("mysqld --password=hunter2 --port 3306", "hunter2"),
+        ("borg --token s3cr3t-value create", "s3cr3t-value"),
+        ("docker run -e MYSQL_ROOT_PASSWORD=hunter2 mysql", "hunter2"),
+        ("curl https://admin:hunter2@nas.example/api", "hunter2"),
+        ("curl -H 'Authorization: Bearer abcdefgh12345678'", "abcdefgh12345678"),
+        ('{"api_key": "hunter2hunter2"}', "hunter2hunter2"),
+        ("infrastructor --bearer inf_0123456789abcdefghijklmnop", "inf_0123456789abcdefghijklmnop"),
+    ],
+)
+def test_secrets_in_text_are_masked(text: str, secret: str) -> None:
+    masked = mask_secrets(text)
+    assert secret not in masked
+    assert MASK in masked
+
+
+@pytest.mark.parametrize(
+    "text", ["/usr/sbin/sshd -D", "nginx: worker process", "postgres: walwriter", "sh -c 'sleep 1'"]
+)
+def test_ordinary_commands_are_left_alone(text: str) -> None:
+    assert mask_secrets(text) == text
