@@ -172,12 +172,11 @@ class DeviceLink:
 
     # --- answers, from the lanes ---------------------------------------------------------------------
 
-    def finish(self, request: Request) -> None:
+    def finish(self, request: Request, duration_s: float) -> None:
         self._drop(request)
-        duration = self._loop.time() - request.started
         counters = self._counters
         counters.commands += 1
-        counters.seconds += duration
+        counters.seconds += duration_s
         self.commands += 1
         if request.truncated:
             counters.truncated += 1
@@ -186,13 +185,15 @@ class DeviceLink:
                 exit_status=request.status,
                 stdout=request.out or b"",
                 stderr=request.err or b"",
-                duration_s=duration,
+                duration_s=duration_s,
                 truncated=request.truncated,
             )
         )
 
     def fail(self, request: Request, error: InfrastructorError) -> None:
         self._drop(request)
+        if request.abandoned:
+            return
         self._counters.commands += 1
         self._counters.failures += 1
         self.commands += 1
@@ -204,15 +205,16 @@ class DeviceLink:
         for request in [*head, *others]:
             if request.abandoned:
                 continue
-            if request.out or request.err or request.replays:
+            if request.out or request.err or request.resent:
                 error = OutcomeUnknown(
                     f"The connection to {self.name} died while the command ran.",
                     hint="It only reads, so it is safe to ask again.",
                 )
                 self.fail(request, error)
                 continue
-            request.replays += request.number > 0
-            self._counters.replays += request.number > 0
+            if request.number:
+                request.resent = True
+                self._counters.replays += 1
             self._submit(request)
 
     # --- connecting ----------------------------------------------------------------------------------

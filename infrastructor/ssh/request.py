@@ -2,9 +2,12 @@
 
 import asyncio
 import shlex
+from functools import lru_cache
 
 from infrastructor.errors import InfrastructorError, ValidationFailed
 from infrastructor.ports import CommandLine, CommandOutput
+
+SHORT = 4096
 
 Key = tuple[str, bool, bool, int, float]
 
@@ -23,6 +26,7 @@ class Request:
         "out",
         "quoted",
         "replays",
+        "resent",
         "sent",
         "started",
         "status",
@@ -33,12 +37,13 @@ class Request:
     def __init__(self, line: CommandLine, key: Key | None = None) -> None:
         self.line = line
         self.key = key
-        self.quoted = quote(line.text)
+        self.quoted = _known(line.text) if len(line.text) < SHORT else quote(line.text)
         self.waiters: list[asyncio.Future[CommandOutput]] = []
         self.abandoned = False
         self.alone = False  # suspected of breaking its shell: runs in one of its own
-        self.replays = 0
+        self.replays = 0  # because a neighbour broke its shell
         self.sent = False
+        self.resent = False  # because the connection died
         self.lane: object | None = None
         self.reset()
 
@@ -79,3 +84,7 @@ def quote(text: str) -> str:
         except UnicodeEncodeError as error:
             raise ValidationFailed("The command is not valid Unicode text.") from error
     return shlex.quote(text)
+
+
+# A fleet is asked the same few questions again and again.
+_known = lru_cache(maxsize=2048)(quote)
