@@ -114,7 +114,13 @@ def _check(command: Command[Any], output: CommandOutput, device: Device) -> None
         raise CommandNotAvailable(
             f"{device.hostname} has no {name}.", hint=f"Install {name} on {device.hostname}, or ask another device."
         )
-    if output.exit_status not in command.ok_statuses:
+    if output.truncated and not command.accepts_truncated:
+        # Before the status: a command that was cut off has the status of one whose reader left.
+        raise ParseError(
+            f"The output of {name} on {device.hostname} is longer than {command.max_output} bytes and was cut.",
+            hint="Ask for less, with a narrower filter.",
+        )
+    if output.exit_status not in command.ok_statuses and not output.truncated:
         said = clean(output.error_text or output.text.strip(), 300) or "nothing"
         raise CommandFailed(
             f"{name} on {device.hostname} ended with status {output.exit_status} and said: {said}",
