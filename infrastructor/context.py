@@ -127,8 +127,3 @@ def _check(command: Command[Any], output: CommandOutput, device: Device) -> None
             hint="Fix what the device says, or check the permissions of the login user with device_test.",
             exit_status=output.exit_status,
         )
-    if output.truncated and not command.accepts_truncated:
-        raise ParseError(
-            f"The output of {name} on {device.hostname} is longer than {command.max_output} bytes and was cut.",
-            hint="Ask for less, with a narrower filter.",
-        )
