@@ -46,7 +46,7 @@ class Algorithms(TypedDict):
 def offered(*, legacy: bool) -> Algorithms:
     """The lists in asyncssh's keywords."""
     return Algorithms(
-        kex_algs=[*KEX, *(LEGACY_KEX if legacy else LEGACY_KEX[:2])],
+        kex_algs=[*KEX, *(LEGACY_KEX if legacy else ())],
         encryption_algs=[*ENCRYPTION, *(LEGACY_ENCRYPTION if legacy else ())],
         mac_algs=[*MAC, *(LEGACY_MAC if legacy else ())],
         signature_algs=[*SIGNATURE, *(LEGACY_HOST_KEY if legacy else ())],

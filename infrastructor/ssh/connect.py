@@ -3,6 +3,7 @@
 import asyncio
 import random
 import socket
+from typing import Any
 
 import asyncssh
 
@@ -15,7 +16,7 @@ from infrastructor.ports import Device, HostKey
 from infrastructor.settings import Settings
 from infrastructor.ssh.algorithms import host_key_algorithms, offered
 from infrastructor.ssh.connection import Owner, SSHCarrier
-from infrastructor.ssh.explain import Dropped, address_of, as_error, as_host_key, explain, where
+from infrastructor.ssh.explain import Dropped, Offer, address_of, as_error, as_host_key, explain, where
 from infrastructor.ssh.gate import HandshakeGate
 from infrastructor.ssh.keys import KeyStore, username_for
 
@@ -40,10 +41,7 @@ class Dialer:
                 return await self._attempt(device, keys, jump)
             except Dropped as drop:
                 if attempt == DROPS:
-                    raise SSHConnectionError(
-                        f"{where(device)} closes every connection before the SSH handshake: {drop}.",
-                        hint="It may be no SSH server, refuse this address, or be too busy (MaxStartups).",
-                    ) from drop
+                    raise as_error(drop, device) from drop
                 await asyncio.sleep(random.uniform(0.5, 1.0) * min(2.0, 0.05 * 2**attempt))  # noqa: S311
         raise AssertionError("unreachable")
 
@@ -51,7 +49,7 @@ class Dialer:
         address = address_of(device)
         # TCP outside the handshake slot: hosts that do not answer must not hold up those that do.
         sock = None if jump else await self.tcp(device)
-        owner = Owner()
+        owner, offer = Owner(), self._offer(device)
         try:
             async with self._gate.slot(address), asyncio.timeout(self._settings.ssh_login_timeout_s):
                 connection = await asyncssh.connect(
@@ -60,6 +58,7 @@ class Dialer:
                     sock=sock,
                     tunnel=jump.connection if jump else (),
                     client_factory=lambda: owner,
+                    **offer,
                     **self._options(device, keys),
                 )
         except TimeoutError as error:
@@ -68,7 +67,7 @@ class Dialer:
                 hint="Something listens there, but it is very slow or no SSH server.",
             ) from error
         except (asyncssh.Error, OSError, ValueError) as error:
-            failure = explain(error, device, owner, username_for(device, self._settings))
+            failure = explain(error, device, owner, offer, username_for(device, self._settings))
             if isinstance(failure, Dropped):
                 self._gate.dropped(address)
             raise failure from error
@@ -78,15 +77,18 @@ class Dialer:
                 sock.close()
         return SSHCarrier(connection, owner)
 
-    def _options(self, device: Device, keys: list[asyncssh.SSHKey]) -> dict[str, object]:
+    def _offer(self, device: Device) -> Offer:
+        legacy = self._settings.ssh_legacy_algorithms
+        stored = tuple(key.algorithm for key in device.host_keys)
+        return Offer(**offered(legacy=legacy), server_host_key_algs=host_key_algorithms(stored, legacy=legacy))
+
+    def _options(self, device: Device, keys: list[asyncssh.SSHKey]) -> dict[str, Any]:
         settings = self._settings
         trusted = [_public_key(key) for key in device.host_keys]
-        stored = tuple(key.algorithm for key in device.host_keys)
         agent: object = None
         if settings.ssh_use_agent:
             agent = str(settings.ssh_agent_path) if settings.ssh_agent_path else ()
         return {
-            **offered(legacy=settings.ssh_legacy_algorithms),
             "config": None,  # ~/.ssh/config may run programs (Match exec, ProxyCommand)
             "username": username_for(device, settings),
             "client_keys": keys,
@@ -100,7 +102,6 @@ class Dialer:
             "x509_trusted_certs": None,
             "x509_trusted_cert_paths": [],
             "known_hosts": (trusted, [], []),
-            "server_host_key_algs": host_key_algorithms(stored, legacy=settings.ssh_legacy_algorithms),
             "connect_timeout": None,
             "login_timeout": settings.ssh_login_timeout_s + 5.0,  # ours ends first, with a better name
             "keepalive_interval": settings.ssh_keepalive_s,
@@ -153,9 +154,9 @@ class Dialer:
         settings = self._settings
         host, port = address_of(device)
         sock = None if jump else await self.tcp(device)
-        owner = Owner()
+        owner, offer = Owner(), self._offer(device.model_copy(update={"host_keys": ()}))
         options = asyncssh.SSHClientConnectionOptions(
-            **offered(legacy=settings.ssh_legacy_algorithms),
+            **offer,
             config=None,
             client_keys=None,
             agent_path=None,
@@ -169,14 +170,14 @@ class Dialer:
                     port if jump else (),
                     sock=sock,
                     tunnel=jump.connection if jump else (),
-                    server_host_key_algs=host_key_algorithms((), legacy=settings.ssh_legacy_algorithms),
+                    server_host_key_algs=offer["server_host_key_algs"],
                     config=None,
                     options=options,
                 )
         except TimeoutError as error:
             raise SSHTimeout(f"{where(device)} did not show a host key in time.") from error
         except (asyncssh.Error, OSError, ValueError) as error:
-            raise as_error(explain(error, device, owner, username_for(device, self._settings))) from error
+            raise as_error(explain(error, device, owner, offer, username_for(device, settings)), device) from error
         finally:
             if sock is not None and not owner.connected:
                 sock.close()

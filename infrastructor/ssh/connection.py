@@ -18,12 +18,29 @@ class Owner(asyncssh.SSHClient):
     def __init__(self) -> None:
         self.shown: asyncssh.SSHKey | None = None
         self.connected = False
+        self._conn: asyncssh.SSHClientConnection | None = None
         self.lost = False
         self.reason: Exception | None = None
         self.on_lost: list[Callable[[], None]] = []
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         self.connected = True
+        self._conn = conn
+
+    def server_algorithms(self) -> list[set[str]]:
+        """What the server offered: key exchange, host key, then encryption and MAC in both directions.
+
+        Empty when it said nothing. asyncssh keeps it in a private attribute; without it we know less, no more.
+        """
+        packet: bytes = getattr(self._conn, "_server_kexinit", b"")
+        lists: list[set[str]] = []
+        position = 17  # after the packet type and the cookie
+        while position + 4 <= len(packet) and len(lists) < 6:  # noqa: PLR2004
+            length = int.from_bytes(packet[position : position + 4], "big")
+            names = packet[position + 4 : position + 4 + length].decode("ascii", "replace")
+            lists.append(set(names.split(",")))
+            position += 4 + length
+        return lists
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         """Called for a key that is not trusted: note it for the error, refuse it."""

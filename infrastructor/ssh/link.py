@@ -1,6 +1,7 @@
 """One device: its connection, what waits for it, and whether it may be tried."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Protocol
@@ -20,6 +21,7 @@ from infrastructor.ssh.request import Key, Request, again
 from infrastructor.ssh.statistics import Counters
 
 NOT_FOUND = 127
+logger = logging.getLogger(__name__)
 
 
 class LinkCarrier(Carrier, Protocol):
@@ -225,10 +227,16 @@ class DeviceLink:
                 self._breaker.failed(error, self._loop.time())
             self._fail_waiting(error)
             return
-        except BaseException:
+        except asyncio.CancelledError:
             self._connecting = None
-            self._fail_waiting(SSHConnectionError(f"The connection to {self.name} was given up."))
+            self._fail_waiting(SSHConnectionError(f"The connection to {self.name} is being closed."))
             raise
+        except Exception as error:
+            # A bug, ours or a library's: whoever waits must still hear of it.
+            logger.exception("Connecting failed unexpectedly", extra={"device": self.name})
+            self._connecting = None
+            self._fail_waiting(SSHConnectionError(f"Connecting to {self.name} failed unexpectedly: {error!r}."))
+            return
         self._connecting = None
         self._breaker.succeeded()
         self._counters.connects += 1

@@ -1,0 +1,68 @@
+"""What sshd refuses is waited for; callers never see it."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from uuid import uuid4
+
+import pytest
+
+from infrastructor.ports import Lane
+from infrastructor.ssh import AsyncSSHClient
+from tests.support.programs import running
+from tests.support.sshd import Sshd, line
+from tests.support.wait import until
+
+
+@pytest.mark.parametrize("sessions", [1, 2, 10])
+async def test_max_sessions_is_invisible_to_fifty_callers(
+    client: AsyncSSHClient, start_sshd: Callable[..., Sshd], sessions: int
+) -> None:
+    host = start_sshd(f"MaxSessions {sessions}").device()
+    lanes = [Lane.FAST, Lane.SLOW, Lane.FAST, Lane.SLOW, Lane.CHANGE]
+    outputs = await asyncio.gather(*(client.execute_command(host, line(f"echo {n}", lanes[n % 5])) for n in range(50)))
+    assert [int(output.text) for output in outputs] == list(range(50))
+
+
+async def test_one_session_is_shared_by_turns(client: AsyncSSHClient, start_sshd: Callable[..., Sshd]) -> None:
+    host = start_sshd("MaxSessions 1").device()
+    for n in range(3):
+        for lane in (Lane.FAST, Lane.SLOW):
+            assert (await client.execute_command(host, line(f"echo {n}", lane))).stdout == f"{n}\n".encode()
+
+
+async def test_max_startups_is_invisible_to_fifty_devices(
+    client: AsyncSSHClient, start_sshd: Callable[..., Sshd]
+) -> None:
+    server = start_sshd("MaxStartups 2:90:3")
+    hosts = [server.device(f"host{n}") for n in range(50)]
+    outputs = await asyncio.gather(*(client.execute_command(host, line("echo hi")) for host in hosts))
+
+    assert {output.stdout for output in outputs} == {b"hi\n"}
+
+
+async def test_random_cancels_and_timeouts_leave_nothing(client: AsyncSSHClient, sshd: Sshd) -> None:
+    """A few hundred here; the benchmark does ten thousand."""
+    host, argument = sshd.device(), str(uuid4().int % 10**9 + 10**9)
+    dice = random.Random(7)
+
+    async def one(n: int) -> None:
+        duration, lane = dice.choice(["0", "0.01", "5"]), dice.choice([Lane.FAST, Lane.SLOW])
+        # `sh -c '…' x ARGUMENT` carries the marker in its arguments.
+        text = f"sh -c 'sleep {duration}; echo {n}' x {argument}"
+        task = asyncio.create_task(client.execute_command(host, line(text, lane, timeout_s=dice.choice([0.05, 5]))))
+        await asyncio.sleep(dice.random() * 0.2)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    for start in range(0, 300, 30):
+        await asyncio.gather(*(one(start + n) for n in range(30)))
+    await until(lambda: not running(argument))
+    # All sessions are free again: as many at once as the budget has.
+    outputs = await asyncio.gather(
+        *(client.execute_command(host, line(f"sleep 0.1; echo {n}", Lane.SLOW)) for n in range(6))
+    )
+    assert [int(output.text) for output in outputs] == list(range(6))
+    link = client._links[host.id]
+    assert link._lanes is not None
+    await until(lambda: link._lanes is not None and link._lanes.count <= 1)
