@@ -36,6 +36,11 @@ class Carrier(Protocol):
     @property
     def alive(self) -> bool: ...
 
+    @property
+    def is_root(self) -> bool:
+        """Whether the login needs no sudo."""
+        ...
+
     async def open(self, receiver: Receiver, *, sudo: bool) -> Channel:
         """Start a lane's shell. Raises `Refused` or `Gone`. Must not be cancelled."""
         ...

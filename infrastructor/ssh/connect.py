@@ -75,7 +75,7 @@ class Dialer:
             # asyncssh owns the socket once its transport has it; before that it is ours to close.
             if sock is not None and not owner.connected:
                 sock.close()
-        return SSHCarrier(connection, owner)
+        return SSHCarrier(connection, owner, is_root=username_for(device, self._settings) == "root")
 
     def _offer(self, device: Device) -> Offer:
         legacy = self._settings.ssh_legacy_algorithms

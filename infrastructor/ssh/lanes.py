@@ -1,7 +1,6 @@
 """The lanes of one live connection: which request goes to which shell, and how many shells there may be."""
 
 import asyncio
-from collections import deque
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -16,6 +15,7 @@ SESSIONS = 8  # sshd's default MaxSessions is 10; others may use the connection'
 RESIDENTS = 2  # sessions kept free for the resident shells, where there are enough
 QUEUE_TIMEOUT_S = 60.0
 REFUSALS = 12  # in a row without any session open: the device opens none at all
+STARTS = 2  # further shells tried when one ends without a word
 REPLAYS = 3  # of a request that stood behind a broken one; then it runs alone
 
 
@@ -25,7 +25,7 @@ class RequestOwner(Protocol):
     @property
     def name(self) -> str: ...
 
-    def finish(self, request: Request) -> None: ...
+    def finish(self, request: Request, duration_s: float) -> None: ...
 
     def fail(self, request: Request, error: InfrastructorError) -> None: ...
 
@@ -61,9 +61,9 @@ class LaneSet:
         self._budget = SESSIONS
         self._fast: dict[bool, ShellLane] = {}  # by sudo
         self._lanes: set[ShellLane] = set()  # that hold a session, or are getting one
-        self._opening: set[ShellLane] = set()
+        self._opening = 0
         self._slow = 0  # single-use lanes among them
-        self._queue: deque[ShellLane] = deque()  # lanes waiting for a session
+        self._queue: list[ShellLane] = []  # lanes waiting for a session
         self._closed_at = 0.0
         self._retry: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -84,15 +84,15 @@ class LaneSet:
     # --- requests ------------------------------------------------------------------------------------
 
     def dispatch(self, request: Request) -> None:
-        line = request.line
-        if line.lane is Lane.FAST and not request.alone:
-            lane = self._fast.get(line.sudo)
-            if lane is not None and not lane.retiring:
-                lane.submit(request)
-            else:
-                self._fast[line.sudo] = self._begin(request, single=False)
+        sudo = request.line.sudo and not self._carrier.is_root
+        if request.line.lane is not Lane.FAST or request.alone:
+            self._begin(request, sudo=sudo, single=True)
+            return
+        lane = self._fast.get(sudo)
+        if lane is not None and not lane.retiring:
+            lane.submit(request)
         else:
-            self._begin(request, single=True)
+            self._fast[sudo] = self._begin(request, sudo=sudo, single=False)
 
     def abandon(self, request: Request) -> None:
         lane = request.lane
@@ -108,14 +108,14 @@ class LaneSet:
         else:
             lane.abandon(request)
 
-    def _begin(self, request: Request, *, single: bool) -> ShellLane:
+    def _begin(self, request: Request, *, sudo: bool, single: bool) -> ShellLane:
         """A new lane for the request, opened when there is a session for it."""
-        lane = ShellLane(self, self._loop, sudo=request.line.sudo, single=single)
+        lane = ShellLane(self, self._loop, sudo=sudo, single=single)
         lane.submit(request)
         if single:
             self._queue.append(lane)
         else:
-            self._queue.appendleft(lane)
+            self._queue.insert(0, lane)
         self._pump()
         if lane in self._queue:
             self._loop.call_later(QUEUE_TIMEOUT_S, self._expire, lane)
@@ -136,10 +136,10 @@ class LaneSet:
         """Open queued lanes while the budget lasts; where it does not, idle residents give way."""
         if self._retry is not None or not self._carrier.alive:
             return
-        waiting: deque[ShellLane] = deque()
+        waiting: list[ShellLane] = []
         slow_limit = max(1, self._budget - RESIDENTS)
         while self._queue and len(self._lanes) < self._budget:
-            lane = self._queue.popleft()
+            lane = self._queue.pop(0)
             if lane.is_idle:
                 continue  # everyone who waited for it has left
             if lane.single and self._slow >= slow_limit:
@@ -147,11 +147,11 @@ class LaneSet:
                 continue
             self._lanes.add(lane)
             self._slow += lane.single
-            self._opening.add(lane)
+            self._opening += 1
             task = self._loop.create_task(self._open(lane))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        self._queue.extendleft(reversed(waiting))
+        self._queue[:0] = waiting
         if self._queue and len(self._lanes) >= self._budget:
             self._give_way()
 
@@ -173,11 +173,11 @@ class LaneSet:
         except Refused as error:
             self._refused(lane, str(error))
         except Gone:
-            self._opening.discard(lane)
+            self._opening -= 1
             self._release(lane)
             self._link.lost([], lane.take_all())
         else:
-            self._opening.discard(lane)
+            self._opening -= 1
             self._counters.lanes_opened += 1
             unwanted = lane.is_idle and (lane.single or lane.retiring)
             lane.attach(channel, self._hello_timeout_s)
@@ -186,10 +186,10 @@ class LaneSet:
 
     def _refused(self, lane: ShellLane, reason: str) -> None:
         """No more sessions now: learn the limit, wait for one to end, and try again."""
-        self._opening.discard(lane)
+        self._opening -= 1
         self._release(lane)
         self._counters.refusals += 1
-        held = len(self._lanes) - len(self._opening)
+        held = len(self._lanes) - self._opening
         if held and self._loop.time() - self._closed_at > 1.0:
             self._budget = max(1, min(self._budget, held))
         lane.refusals += 1
@@ -200,7 +200,7 @@ class LaneSet:
             )
             self._fail(lane.take_all(), error)
             return
-        self._queue.appendleft(lane)
+        self._queue.insert(0, lane)
         if self._retry is None:
             self._retry = self._loop.call_later(min(1.0, 0.02 * 2**lane.refusals), self._try_again)
         if held:
@@ -217,8 +217,8 @@ class LaneSet:
 
     # --- what lanes report ---------------------------------------------------------------------------
 
-    def finished(self, request: Request) -> None:
-        self._link.finish(request)
+    def finished(self, request: Request, duration_s: float) -> None:
+        self._link.finish(request, duration_s)
 
     def idle(self, lane: ShellLane) -> None:
         if lane.single or lane.retiring:
@@ -239,7 +239,7 @@ class LaneSet:
 
     def overflowed(self, lane: ShellLane, head: Request, others: list[Request]) -> None:
         del lane
-        self._link.finish(head)
+        self._link.finish(head, self._loop.time() - head.started)
         self._again(others)
 
     def blocked(self, lane: ShellLane, others: list[Request]) -> None:
@@ -253,8 +253,11 @@ class LaneSet:
         if not self._carrier.alive:
             self._link.lost([head] if head else [], others)
             return
-        if not lane.ready and (others or head):
-            self._no_shell(lane, others + ([head] if head else []), "its login gives no shell")
+        if not lane.ready and others:
+            if lane.greeting or any(request.replays >= STARTS for request in others):
+                self._no_shell(lane, others, "its login gives no shell")
+            else:
+                self._again(others)  # a server under load may lose one (dropbear does)
         else:
             if head is not None:
                 self._suspect(head)

@@ -172,12 +172,11 @@ class DeviceLink:
 
     # --- answers, from the lanes ---------------------------------------------------------------------
 
-    def finish(self, request: Request) -> None:
+    def finish(self, request: Request, duration_s: float) -> None:
         self._drop(request)
-        duration = self._loop.time() - request.started
         counters = self._counters
         counters.commands += 1
-        counters.seconds += duration
+        counters.seconds += duration_s
         self.commands += 1
         if request.truncated:
             counters.truncated += 1
@@ -186,7 +185,7 @@ class DeviceLink:
                 exit_status=request.status,
                 stdout=request.out or b"",
                 stderr=request.err or b"",
-                duration_s=duration,
+                duration_s=duration_s,
                 truncated=request.truncated,
             )
         )

@@ -64,12 +64,13 @@ class _Process(asyncio.SubprocessProtocol):
 
 
 class LocalCarrier:
-    __slots__ = ("_alive", "_idle", "_loop", "_processes")
+    __slots__ = ("_alive", "_idle", "_loop", "_processes", "is_root")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._processes: set[_Process] = set()
         self._alive = True
+        self.is_root = os.geteuid() == 0
         self._idle = asyncio.Event()
 
     @property

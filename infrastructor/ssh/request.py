@@ -2,9 +2,12 @@
 
 import asyncio
 import shlex
+from functools import lru_cache
 
 from infrastructor.errors import InfrastructorError, ValidationFailed
 from infrastructor.ports import CommandLine, CommandOutput
+
+SHORT = 4096
 
 Key = tuple[str, bool, bool, int, float]
 
@@ -33,7 +36,7 @@ class Request:
     def __init__(self, line: CommandLine, key: Key | None = None) -> None:
         self.line = line
         self.key = key
-        self.quoted = quote(line.text)
+        self.quoted = _known(line.text) if len(line.text) < SHORT else quote(line.text)
         self.waiters: list[asyncio.Future[CommandOutput]] = []
         self.abandoned = False
         self.alone = False  # suspected of breaking its shell: runs in one of its own
@@ -79,3 +82,7 @@ def quote(text: str) -> str:
         except UnicodeEncodeError as error:
             raise ValidationFailed("The command is not valid Unicode text.") from error
     return shlex.quote(text)
+
+
+# A fleet is asked the same few questions again and again.
+_known = lru_cache(maxsize=2048)(quote)

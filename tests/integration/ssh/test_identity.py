@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -10,6 +9,7 @@ from infrastructor.errors import HostKeyMismatch, HostKeyUntrusted, SSHAuthentic
 from infrastructor.ports import LinkState
 from infrastructor.ssh import AsyncSSHClient
 from tests.support.sshd import Registry, Sshd, host_key, keygen, line, local_device, settings
+from tests.support.wait import exists, write
 
 
 async def test_the_scan_shows_what_ssh_keygen_prints_and_does_not_log_in(
@@ -130,10 +130,8 @@ async def test_the_users_ssh_config_runs_nothing(
 ) -> None:
     server = start_sshd()
     home, ran = server.folder / "home", server.folder / "ran"
-    (home / ".ssh").mkdir(parents=True)
-    (home / ".ssh" / "config").write_text(
-        f'Match exec "touch {ran}"\n  User nobody\nHost *\n  ProxyCommand touch {ran}\n  Port 1\n'
-    )
+    rules = f'Match exec "touch {ran}"\n  User nobody\nHost *\n  ProxyCommand touch {ran}\n  Port 1\n'
+    write(home / ".ssh" / "config", rules)
     monkeypatch.setenv("HOME", str(home))
     client = AsyncSSHClient(settings(), registry.find)
     try:
@@ -141,7 +139,7 @@ async def test_the_users_ssh_config_runs_nothing(
         assert (await client.execute_command(server.device(), line("echo hi"))).stdout == b"hi\n"
     finally:
         await client.close()
-    assert not Path(ran).exists()  # noqa: ASYNC240
+    assert not exists(ran)
 
 
 @pytest.mark.parametrize(
