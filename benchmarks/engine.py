@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         workloads.QUICK if options.quick else workloads.FULL,
         options.seed,
         lambda text: print(f"[{time.monotonic() - started:5.0f} s] {text}", file=sys.stderr, flush=True),
-        options.profile,
+        str(options.profile.resolve()) if options.profile else None,
         tuple(peer for peer in workloads.PEERS if not options.peer or peer.name in ("ours", *options.peer)),
     )
     wanted = set(options.only or workloads.NAMES)
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--results", action="store_true", help="write the tables into benchmarks/RESULTS.md")
     parser.add_argument("--allow-missing", action="store_true", help="do without peers that are not installed")
     parser.add_argument("--seed", type=int, default=random.randrange(10**9), help="of the random cancels")
-    parser.add_argument("--profile", metavar="FILE", help="also run the fan-out of ours under cProfile")
+    parser.add_argument("--profile", metavar="FILE", type=Path, help="write the hot spots of ours in the fan-out")
     return parser
 
 

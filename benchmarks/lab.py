@@ -1,7 +1,7 @@
 """A fleet on loopback: one sshd answers for as many "hosts" as 127.0.0.0/8 has addresses.
 
-Everything lives in private network, process and mount namespaces: the login user exists in a passwd of its own that
-is bound over the real one, keys and homes lie on a tmpfs over /run. When the benchmark ends, however it ends, the
+Everything lives in private network, process and mount namespaces: the login user exists in a copy of /etc that is
+bound over the real one, keys and homes lie on a tmpfs over /run. When the benchmark ends, however it ends, the
 kernel ends every process of it and nothing remains.
 """
 
@@ -140,14 +140,22 @@ class Fleet:
         home.mkdir(parents=True)
         os.chown(home, UID, UID)
         Path("/run/sshd").mkdir(mode=0o755)
-        for name, line in (("passwd", f"{USER}:*:{UID}:{UID}::{home}:/bin/bash"), ("group", f"{USER}:x:{UID}:")):
-            copy = self.folder / name
-            copy.write_text(f"{Path('/etc', name).read_text().rstrip()}\n{line}\n")
-            _call("mount", "--bind", str(copy), f"/etc/{name}")
+        self._private_etc(home)
         for path in (self.key, self.host_key):
             _call("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "bench", "-f", str(path))
         (self.folder / "authorized_keys").write_text(self.key.with_name("login.pub").read_text())
         _call("iptables", "-A", "INPUT", "-d", f"{DEAD_NET}.0/24", "-j", "DROP")
+
+    def _private_etc(self, home: Path) -> None:
+        """A copy of /etc with our login in it. A single file bound over the real one would come off as soon as
+        somebody's useradd replaced that.
+        """
+        etc = self.folder / "etc"
+        _call("cp", "-a", "/etc", str(etc))
+        for name, line in (("passwd", f"{USER}:*:{UID}:{UID}::{home}:/bin/bash"), ("group", f"{USER}:x:{UID}:")):
+            with (etc / name).open("a") as file:
+                file.write(f"{line}\n")
+        _call("mount", "--bind", str(etc), "/etc")
 
     @property
     def key(self) -> Path:

@@ -108,7 +108,8 @@ def warm(bench: Bench, wanted: set[str]) -> None:
             for peer, client in workers[turn:] + workers[:turn]:
                 _repeat(bench, peer, client, wanted)
         if bench.profile and workers and workers[0][0].name == "ours":
-            workers[0][1].do("profile", passes=5, path=bench.profile)
+            bench.say("profiling the fan-out of ours")
+            workers[0][1].do("profile", passes=20, path=bench.profile)
 
 
 def _repeat(bench: Bench, peer: Peer, client: Worker, wanted: set[str]) -> None:

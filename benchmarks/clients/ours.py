@@ -1,15 +1,13 @@
 """Infrastructor's engine, asked as the service asks it: everything at once, one call per command."""
 
 import asyncio
-import cProfile
-import pstats
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
 from benchmarks.clients.assignment import COMMANDS, SAMPLER, Assignment, Figures, Meter, latencies
+from benchmarks.clients.sampling import Profile
 from infrastructor.ports import CommandLine, Device, HostKey
 from infrastructor.settings import Settings
 from infrastructor.ssh import AsyncSSHClient
@@ -81,14 +79,12 @@ class Ours:
             taken.append(time.perf_counter() - begun)
         return {**meter.stop(count), **latencies(taken)}
 
-    async def profile(self, passes: int, path: str, top: int = 25) -> Figures:
-        """The fan-out under cProfile; statistics go to the file, the hottest functions to stderr."""
-        profiler = cProfile.Profile()
-        profiler.enable()
-        figures = await self.fan_out(passes)
-        profiler.disable()
-        profiler.dump_stats(path)
-        pstats.Stats(profiler, stream=sys.stderr).sort_stats("tottime").print_stats(top)
+    async def profile(self, passes: int, path: str) -> Figures:
+        """The fan-out with its hot spots written to a file."""
+        profile = Profile()
+        with profile.sampling():
+            figures = await self.fan_out(passes)
+        profile.write(path, figures["operations"], figures["client_us"])
         return figures
 
     async def _each(self, lines: tuple[CommandLine, ...], passes: int, facts: int) -> Figures:
