@@ -25,6 +25,8 @@ class KeyStore:
 
     async def keys_for(self, device: Device) -> list[asyncssh.SSHKey]:
         """The keys to offer, in order. Raises `SSHAuthenticationError` that names the file and the fault."""
+        if all(path in self._loaded for path in self._paths(device)):
+            return self._load_all(device)  # a stat or two, no thread
         return await asyncio.to_thread(self._load_all, device)
 
     def _load_all(self, device: Device) -> list[asyncssh.SSHKey]:

@@ -124,6 +124,7 @@ class LaneSet:
     def _expire(self, lane: ShellLane) -> None:
         if lane in self._queue:
             self._queue.remove(lane)
+            lane.retiring = True
             error = SSHTimeout(
                 f"{self._link.name} had no free session for {QUEUE_TIMEOUT_S:.0f} s.",
                 hint="Longer commands hold all of them; ask again later.",
@@ -141,7 +142,8 @@ class LaneSet:
         while self._queue and len(self._lanes) < self._budget:
             lane = self._queue.pop(0)
             if lane.is_idle:
-                continue  # everyone who waited for it has left
+                lane.retiring = True  # everyone who waited for it has left
+                continue
             if lane.single and self._slow >= slow_limit:
                 waiting.append(lane)
                 continue
@@ -174,6 +176,7 @@ class LaneSet:
             self._refused(lane, str(error))
         except Gone:
             self._opening -= 1
+            lane.retiring = True
             self._release(lane)
             self._link.lost([], lane.take_all())
         else:
@@ -194,6 +197,7 @@ class LaneSet:
             self._budget = max(1, min(self._budget, held))
         lane.refusals += 1
         if lane.refusals > REFUSALS and not held:
+            lane.retiring = True
             error = CommandFailed(
                 f"{self._link.name} accepts the login but opens no session: {reason}",
                 hint="Look for MaxSessions 0, ForceCommand or a restricted key on the device.",

@@ -192,6 +192,8 @@ class DeviceLink:
 
     def fail(self, request: Request, error: InfrastructorError) -> None:
         self._drop(request)
+        if request.abandoned:
+            return
         self._counters.commands += 1
         self._counters.failures += 1
         self.commands += 1
@@ -203,15 +205,16 @@ class DeviceLink:
         for request in [*head, *others]:
             if request.abandoned:
                 continue
-            if request.out or request.err or request.replays:
+            if request.out or request.err or request.resent:
                 error = OutcomeUnknown(
                     f"The connection to {self.name} died while the command ran.",
                     hint="It only reads, so it is safe to ask again.",
                 )
                 self.fail(request, error)
                 continue
-            request.replays += request.number > 0
-            self._counters.replays += request.number > 0
+            if request.number:
+                request.resent = True
+                self._counters.replays += 1
             self._submit(request)
 
     # --- connecting ----------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ class Request:
         "out",
         "quoted",
         "replays",
+        "resent",
         "sent",
         "started",
         "status",
@@ -40,8 +41,9 @@ class Request:
         self.waiters: list[asyncio.Future[CommandOutput]] = []
         self.abandoned = False
         self.alone = False  # suspected of breaking its shell: runs in one of its own
-        self.replays = 0
+        self.replays = 0  # because a neighbour broke its shell
         self.sent = False
+        self.resent = False  # because the connection died
         self.lane: object | None = None
         self.reset()
 

@@ -66,3 +66,18 @@ async def test_random_cancels_and_timeouts_leave_nothing(client: AsyncSSHClient,
     link = client._links[host.id]
     assert link._lanes is not None
     await until(lambda: link._lanes is not None and link._lanes.count <= 1)
+
+
+async def test_a_question_that_was_cancelled_while_it_waited_blocks_no_later_one(
+    client: AsyncSSHClient, start_sshd: Callable[..., Sshd]
+) -> None:
+    host = start_sshd("MaxSessions 1").device()
+    await client.execute_command(host, line("true"))
+    slow = asyncio.create_task(client.execute_command(host, line("sleep 0.6", Lane.SLOW)))
+    await asyncio.sleep(0.3)
+    waiting = asyncio.create_task(client.execute_command(host, line("echo waiting")))
+    await asyncio.sleep(0.05)
+    waiting.cancel()
+    await slow
+    async with asyncio.timeout(5):
+        assert (await client.execute_command(host, line("echo later"))).stdout == b"later\n"
