@@ -20,6 +20,50 @@ from benchmarks import lab, report, workloads
 from benchmarks.goals import Outcome, Verdict, judge_all
 
 PACKAGES = ("asyncssh", "cryptography", "parallel-ssh", "pyinfra", "ansible-core")
+CLIENTS = {
+    "fan_out": "Fan-out: ten mixed commands on each warm host",
+    "sampler": "Sampler: ten /proc facts of each warm host",
+    "latency": "One command after the other on one warm host",
+    "connect": "Connecting, per host",
+}
+COSTS = {"wall_s": "wall s", "client_us": "client µs/op", "server_us": "server µs/op"}
+TRIALS = {
+    "dead_hosts": (
+        "Cold start, with and without silent hosts",
+        {"first_s": "first answer s", "last_s": "last answer s", **COSTS, "hosts": "hosts"},
+    ),
+    "identical": (
+        "Identical requests at once",
+        {"executions": "executions", **COSTS, "operations": "requests"},
+    ),
+    "cancels": (
+        "Random cancels and timeouts",
+        {
+            "done": "requests",
+            "cancelled": "cancelled",
+            "timeout": "timed out",
+            "answered": "answered",
+            "other": "other ends",
+            "seen": "remote processes meanwhile",
+            "processes": "left after",
+            "channels": "channels left",
+            "unusable": "unusable hosts",
+            **COSTS,
+        },
+    ),
+    "links": (
+        "Many links in one process",
+        {
+            "count": "links",
+            "base_mb": "base MB",
+            "first_link_mb": "first link MB",
+            "rss_mb": "all links MB",
+            "pss_mb": "by PSS MB",
+            "link_kb": "KB per link",
+            **COSTS,
+        },
+    ),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,17 +142,12 @@ def _report(bench: workloads.Bench, verdicts: Sequence[Verdict]) -> str:
         "median of the ratios repeat by repeat.",
         report.verdict_table(verdicts),
     ]
-    for workload, title in (
-        ("fan_out", "Fan-out: ten mixed commands on each warm host"),
-        ("sampler", "Sampler: ten /proc facts of each warm host"),
-        ("latency", "One command after the other on one warm host"),
-        ("connect", "Connecting, per host"),
-    ):
+    for workload, title in CLIENTS.items():
         body = report.client_table(workload, bench.samples, workloads.TITLES, bench.hosts)
         parts += [f"### {title}", body] if body else []
-    for workload in workloads.TRIALS:
-        body = report.figure_table(f"{workload}.", bench.samples)
-        parts += [f"### {workload}", body] if body else []
+    for workload, (title, figures) in TRIALS.items():
+        body = report.case_table(workload, bench.samples, figures)
+        parts += [f"### {title}", body] if body else []
     absent = [f"Not installed: {title}" for title in workloads.missing(bench.peers)]
     if bench.failures or absent:
         parts += ["### Failures", "\n".join(f"- {failure}" for failure in [*bench.failures, *absent])]

@@ -52,14 +52,15 @@ def client_table(workload: str, samples: Samples, titles: Mapping[str, str], hos
     return table(*_without_empty(header, rows)) if rows else ""
 
 
-def figure_table(prefix: str, samples: Samples) -> str:
-    """Every figure below a prefix, its median and its repeats."""
-    rows = [
-        [name.removeprefix(prefix), _number(values), ", ".join(f"{value:.4g}" for value in values)]
-        for name, values in samples.items()
-        if name.startswith(prefix)
-    ]
-    return table(("figure", "median", "repeats"), rows) if rows else ""
+def case_table(workload: str, samples: Samples, figures: Mapping[str, str]) -> str:
+    """Medians of the named figures (name: heading) for each case of a workload."""
+    cases = dict.fromkeys(name.split(".")[1] for name in samples if name.startswith(f"{workload}."))
+    rows = []
+    for case in cases:
+        values = [samples.get(f"{workload}.{case}.{figure}") for figure in figures]
+        if all(values):
+            rows.append([case, *map(_number, values)])
+    return table(("case", *figures.values()), rows) if rows else ""
 
 
 def splice(document: str, name: str, body: str) -> str:

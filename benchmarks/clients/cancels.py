@@ -49,8 +49,11 @@ class Cancels:
                 if time.monotonic() > deadline:
                     return
 
+        seen: list[int] = []
+        watcher = asyncio.create_task(self._watch(seen))
         await asyncio.gather(*(worker(device) for device in self._devices for _ in range(AT_ONCE)))
         figures = meter.stop(count)
+        watcher.cancel()
         settled = time.monotonic()
         left = await self._left()
         while any(left.values()) and time.monotonic() - settled < SETTLE_S:
@@ -61,6 +64,7 @@ class Cancels:
         return {
             **figures,
             **left,
+            "seen": max(seen),
             "done": sum(self._ends.values()),
             "cancelled": self._ends["cancelled"],
             "timeout": self._ends["timeout"],
@@ -94,6 +98,12 @@ class Cancels:
             self._ends["timeout" if error.code == "command_timeout" else error.code] += 1
         else:
             self._ends["answered"] += 1
+
+    async def _watch(self, seen: list[int]) -> None:
+        """Count our processes during the storm: shows that the count afterwards could see one."""
+        while True:
+            seen.append(len(await asyncio.to_thread(processes_with, self._mark)))
+            await asyncio.sleep(1.0)
 
     async def _left(self) -> Figures:
         """Channels beyond the resident shells, and processes that carry our mark."""

@@ -46,7 +46,7 @@ class Trials:
         await client.close()
         if len(answers) != len(living) or len(failures) != len(dead):
             raise RuntimeError(f"{len(answers)} of {len(living)} answered; failures: {failures}")
-        return {**figures, "first_s": min(answers), "last_s": max(answers)}
+        return {**figures, "first_s": min(answers), "last_s": max(answers), "hosts": len(order)}
 
     async def identical(self, count: int, lane: str) -> Figures:
         """Ask one host the same thing so many times at once; the command counts its own executions in a file."""
