@@ -4,7 +4,8 @@ The endpoint gathers path, query and JSON body into one dict and submits it; wha
 service's business, so bad input gives the same error and the same audit record at every door.
 """
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from fastapi import Request
@@ -13,7 +14,7 @@ from starlette.responses import Response
 
 from api.auth import Authenticate
 from infrastructor.app import Application
-from infrastructor.errors import InfrastructorError, RequestTooLarge, ValidationFailed
+from infrastructor.errors import Cancelled, InfrastructorError, RequestTooLarge, ValidationFailed
 from infrastructor.operation import Answer, Operation
 from infrastructor.sanitize import clean
 from infrastructor.signature import Kind, fields_of
@@ -21,6 +22,7 @@ from infrastructor.signature import Kind, fields_of
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
+_PATIENCE_S = 0.25
 
 
 def endpoint_for(operation: Operation[Any, Any], application: Application, authenticate: Authenticate) -> Endpoint:
@@ -35,9 +37,34 @@ def endpoint_for(operation: Operation[Any, Any], application: Application, authe
         except InfrastructorError as error:
             await service.refuse(operation, caller, error)
             raise
-        return respond(await service.submit(operation, arguments, caller))
+        return respond(await _unless_left(request, service.submit(operation, arguments, caller)))
 
     return endpoint
+
+
+async def _unless_left(request: Request, work: Coroutine[Any, Any, Answer[Any]]) -> Answer[Any]:
+    """The answer; but a caller that hangs up stops a read, and with it what runs on the device.
+
+    Quick answers pay nothing for the watch: it begins when one is slow.
+    """
+    task = asyncio.create_task(work)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=_PATIENCE_S)
+        if not done:
+            leaving = asyncio.create_task(_left(request))
+            await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            leaving.cancel()
+    finally:
+        task.cancel()
+    try:
+        return await task
+    except asyncio.CancelledError:
+        raise Cancelled("The caller went away.") from None
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def respond(answer: Answer[Any]) -> Response:

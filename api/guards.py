@@ -63,7 +63,7 @@ class HostOriginGuard:
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
         host = hosts[0] if len(hosts) == 1 else ""
         refusal = None
-        if _hostname(host) not in self.hosts:
+        if _hostname(host) not in self.hosts and _hostname(host) != _reached(scope):
             refusal = PermissionDenied(
                 f"This server does not answer to the host {clean(host, 200)!r}.",
                 hint="Call it by a loopback name, or add the name to INFRASTRUCTOR_ALLOWED_HOSTS.",
@@ -82,6 +82,12 @@ class HostOriginGuard:
         own = f"{scope.get('scheme', 'http')}://{host}".lower()
         sent = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"origin"]
         return all(origin == own or origin in self.origins for origin in sent)
+
+
+def _reached(scope: Scope) -> str | None:
+    """The address of ours that the connection came in on: no page can make a browser call that a name of its own."""
+    server = scope.get("server")
+    return str(server[0]).lower() if server and server[0] else None
 
 
 def _hostname(host: str) -> str:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from api.auth import Authenticate
 from infrastructor.app import Application
 from infrastructor.operation import Operation
+from infrastructor.ports import Effect
 from infrastructor.signature import inlined_schema
 
 logger = logging.getLogger(__name__)
@@ -39,10 +40,11 @@ def add_routes(app: FastAPI, application: Application, authenticate: Authenticat
     async def operations(request: Request) -> Response:
         """All operations this caller's role may run, with their parameters as JSON schema."""
         caller = await authenticate(request)
+        service = application.service
         offered = [
             describe(operation)
-            for operation in application.service.operations.values()
-            if caller.role.allows(operation.effect)
+            for operation in service.operations.values()
+            if caller.role.allows(operation.effect) and (operation.effect is Effect.READ or not service.read_only)
         ]
         return _json({"operations": offered})
 

@@ -25,7 +25,7 @@ def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
-    for noisy in ("asyncssh", "mcp", "httpx2", "uvicorn.access"):
+    for noisy in ("asyncssh", "mcp", "httpx2", "uvicorn"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

@@ -177,7 +177,7 @@ class Capabilities(BaseModel):
     os_version: str | None = Field(default=None, description="VERSION_ID from os-release.")
     os_name: str | None = Field(default=None, description="PRETTY_NAME from os-release.")
     user: str | None = Field(default=None, description="The login user.")
-    is_root: bool = False
+    is_root: bool = Field(default=False, description="Whether the login user is root.")
     sudo: str = Field(default="none", description="root, nopasswd, password or none.")
     busybox: bool = Field(default=False, description="True when the common tools are BusyBox applets.")
     tools: frozenset[str] = Field(default=frozenset(), description="Programs found on the device's PATH.")

@@ -3,7 +3,7 @@
 `infrastructor reference` writes the pages; `--check` tells when they are stale.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,11 +125,21 @@ def command_line(operation: Operation[Any, Any]) -> str:
 
 
 def _result_rows(operation: Operation[Any, Any]) -> list[str]:
-    schema = inlined_schema(operation.result, "serialization")
     return [
-        f"| `{name}` | {_schema_type(spec)} | {_cell(str(spec.get('description', '')))} |"
-        for name, spec in schema.get("properties", {}).items()
+        f"| `{path}` | {_schema_type(spec)} | {_cell(str(spec.get('description', '')))} |"
+        for path, spec in _fields(inlined_schema(operation.result, "serialization"))
     ]
+
+
+def _fields(schema: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every field of a result at any depth: `pools`, `pools[].name`."""
+    for name, spec in schema.get("properties", {}).items():
+        yield f"{path}{name}", spec
+        given = without_null(spec)
+        if given.get("type") == "array":
+            yield from _fields(without_null(given.get("items", {})), f"{path}{name}[].")
+        elif given.get("type") == "object":
+            yield from _fields(given, f"{path}{name}.")
 
 
 def _type(field: Field) -> str:
@@ -160,11 +170,13 @@ def _command_text(command: type[Command[Any]]) -> str:
 
 
 def _settings_page() -> str:
-    lines = [_NOTE, "# Settings\n", "Environment variables; the defaults suit one machine and a small fleet.\n"]
+    lines = [_NOTE, "# Settings\n", "Environment variables; the defaults suit one machine and a small fleet."]
+    lines.append('Lists are JSON (`["infra.lan"]`), durations ISO 8601 (`P90D`).\n')
     lines += ["| variable | default | |", "| --- | --- | --- |"]
     for name, field in Settings.model_fields.items():
-        default = "see text" if field.default_factory else _cell(str(field.default))
-        lines.append(f"| `INFRASTRUCTOR_{name.upper()}` | `{default}` | {_cell(field.description or '')} |")
+        default = field.default if field.default_factory is None and field.default not in (None, ()) else None
+        shown = "" if default is None else f"`{_cell(str(default))}`"
+        lines.append(f"| `INFRASTRUCTOR_{name.upper()}` | {shown} | {_cell(field.description or '')} |")
     return "\n".join(lines) + "\n"
 
 

@@ -47,6 +47,7 @@ _DOORS: Mapping[Part, tuple[Part, ...]] = {
     Part.COLLECTOR: (),
 }
 _BACKLOG = 512
+_KEEP_ALIVE_S = 75
 
 
 class PortTaken(InfrastructorError):
@@ -58,24 +59,24 @@ async def serve(settings: Settings, opener: Opener, part: Part = Part.ALL) -> No
     listening = {door: listen(settings.host, _port(settings, door)) for door in _DOORS[part]}
     stopping = asyncio.Event()
     servers: list[_Server] = []
-    with _signals(stopping, servers):
+    with _signals(stopping, servers), contextlib.ExitStack() as closed_last:
         async with opener(settings) as application:
             servers += [_server(door, application, stopping) for door in listening]
             running = [
                 asyncio.create_task(server.serve(sockets=[bound]))
                 for server, bound in zip(servers, listening.values(), strict=True)
             ]
-            with _claimed(settings, part):
-                await _any_of(asyncio.gather(*(server.answering.wait() for server in servers)), *running)
-                _announce(settings, listening)
-                jobs = _collecting(application, part)
-                await _any_of(asyncio.ensure_future(stopping.wait()), *running, *jobs)
-                stopping.set()
-                for server in servers:
-                    server.should_exit = True
-                await asyncio.gather(*running)
-                await _cancelled(jobs)
-                await application.service.drain(GRACE_S)
+            await _any_of(asyncio.gather(*(server.answering.wait() for server in servers)), *running)
+            closed_last.enter_context(_claimed(settings, part))
+            _announce(settings, listening)
+            jobs = _collecting(application, part)
+            await _any_of(asyncio.ensure_future(stopping.wait()), *running, *jobs)
+            stopping.set()
+            for server in servers:
+                server.should_exit = True
+            await asyncio.gather(*running)
+            await _cancelled(jobs)
+            await application.service.drain(GRACE_S)
     logger.info("Stopped")
 
 
@@ -86,12 +87,12 @@ async def serve_stdio(
     from mcp_server.server import create_server  # noqa: PLC0415 - costs half a second to import
 
     stopping = asyncio.Event()
-    async with opener(settings) as application:
-        server = create_server(application, toolsets=toolsets, read_only=settings.read_only, local_role=role)
-        with _signals(stopping, []):
+    with _signals(stopping, []):
+        async with opener(settings) as application:
+            server = create_server(application, toolsets=toolsets, read_only=settings.read_only, local_role=role)
             running = asyncio.create_task(server.run_stdio_async(show_banner=False))
             await _any_of(asyncio.ensure_future(stopping.wait()), running)
-        await application.service.drain(GRACE_S)
+            await application.service.drain(GRACE_S)
     if stopping.is_set():
         # A thread still waits for a line on stdin, and Python would wait for it for ever.
         logging.shutdown()
@@ -102,7 +103,8 @@ async def serve_stdio(
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket: callers wait until we are ready. Raises `PortTaken` with the way out."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol named, asyncio turns Nagle's algorithm off; else each answer may wait 40 ms for an ACK.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
@@ -169,6 +171,7 @@ def _server(door: Part, application: Application, stopping: asyncio.Event) -> _S
             log_config=None,
             access_log=False,
             server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=GRACE_S,
         )
     )

@@ -3,8 +3,6 @@
 import asyncio
 
 from fastmcp import FastMCP
-from fastmcp.server.event_store import EventStore
-from key_value.aio.stores.memory import MemoryStore
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -17,11 +15,9 @@ from infrastructor.app import Application
 from infrastructor.errors import RequestTooLarge
 from infrastructor.ports import Caller, Interface, Role
 from infrastructor.sanitize import clean
+from mcp_server.events import RecentEvents
 
 PATH = "/mcp"
-
-_KEPT_EVENTS = 1000
-_KEPT_S = 120
 
 
 def create_http_app(server: FastMCP, application: Application, stopping: asyncio.Event | None = None) -> Starlette:
@@ -35,7 +31,7 @@ def create_http_app(server: FastMCP, application: Application, stopping: asyncio
 
     return server.http_app(
         path=PATH,
-        event_store=EventStore(MemoryStore(max_entries_per_collection=_KEPT_EVENTS), ttl=_KEPT_S),
+        event_store=RecentEvents(),
         host_origin_protection=True,
         allowed_hosts=list(settings.allowed_hosts),
         allowed_origins=list(settings.allowed_origins),

@@ -3,11 +3,12 @@
 import logging
 from typing import Any
 
-from fastmcp.exceptions import ResourceError
+from fastmcp.exceptions import FastMCPError, ResourceError
+from fastmcp.exceptions import ValidationError as InvalidParams
 from fastmcp.resources import Resource, ResourceContent, ResourceResult, ResourceTemplate
 from pydantic import AnyUrl, PrivateAttr
 
-from infrastructor.errors import InfrastructorError
+from infrastructor.errors import InfrastructorError, NotFound, ValidationFailed
 from infrastructor.operation import Operation
 from mcp_server.door import Door, facts
 
@@ -35,7 +36,7 @@ class OperationResource(Resource):
         try:
             answer = await self._door.submit(self._operation, self._arguments)
         except InfrastructorError as error:
-            raise ResourceError(error.one_line(), log_level=logging.DEBUG) from None
+            raise _as_protocol_error(error) from None
         return ResourceResult(
             [ResourceContent(answer.body.decode(), mime_type=MIME_TYPE, meta=facts(answer))], meta=facts(answer)
         )
@@ -72,6 +73,12 @@ def resources_of(
     ]
     templates = [OperationTemplate.of(operation, door) for operation in named if "{" in str(operation.resource_uri)]
     return plain, templates
+
+
+def _as_protocol_error(error: InfrastructorError) -> FastMCPError:
+    """Resources have no error result, only protocol errors: -32602 where the URI is at fault, else -32603."""
+    kind = InvalidParams if isinstance(error, NotFound | ValidationFailed) else ResourceError
+    return kind(error.one_line(), log_level=logging.DEBUG)
 
 
 def _description(operation: Operation[Any, Any]) -> dict[str, Any]:

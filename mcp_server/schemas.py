@@ -1,7 +1,8 @@
 """JSON schemas as lean as a model needs them.
 
-A model pays for every token of a tool's input schema, so titles, patterns and length limits go: the service
-checks those and answers clearly. Output schemas stay exact in shape and lose their prose, which the reference has.
+A model pays for every token of a tool's input schema, so titles, patterns, limits and defaults that mean "off" go:
+the service checks all of it and answers clearly. Output schemas stay exact in shape and lose their prose, which the
+reference has.
 """
 
 from collections.abc import Mapping
@@ -10,9 +11,7 @@ from typing import Any
 from infrastructor.operation import Operation
 from infrastructor.signature import Schema, inlined_schema, without_null
 
-_INPUT_KEYS = ("type", "enum", "const", "items", "properties", "required", "additionalProperties", "anyOf", "oneOf")
-_INPUT_LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
-_OUTPUT_KEYS = (*_INPUT_KEYS, "format")
+_SHAPE = ("type", "enum", "const", "items", "properties", "required", "additionalProperties", "anyOf", "oneOf")
 
 
 def input_schema(operation: Operation[Any, Any]) -> Schema:
@@ -30,14 +29,18 @@ def output_schema(operation: Operation[Any, Any]) -> Schema:
 
 def _lean_input(schema: Mapping[str, Any]) -> Schema:
     given = without_null(schema)
-    kept = {key: given[key] for key in (*_INPUT_KEYS, *_INPUT_LIMITS, "description") if key in given}
-    if given.get("default") not in (None, [], {}):
+    kept = {key: given[key] for key in (*_SHAPE, "description") if key in given}
+    if isinstance(kept.get("additionalProperties"), bool):
+        del kept["additionalProperties"]
+    if "enum" in kept:
+        kept.pop("type", None)
+    if given.get("default"):
         kept["default"] = given["default"]
     return _walk(kept, _lean_input)
 
 
 def _lean_output(schema: Mapping[str, Any]) -> Schema:
-    kept = {key: schema[key] for key in _OUTPUT_KEYS if key in schema}
+    kept = {key: schema[key] for key in (*_SHAPE, "format") if key in schema}
     if kept.get("additionalProperties") is False:
         del kept["additionalProperties"]  # a client must not break when a field is added
     options = kept.get("anyOf", ())

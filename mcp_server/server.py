@@ -48,6 +48,7 @@ def create_server(
         middleware=[RoleListing(door)],
         dereference_schemas=False,
         mask_error_details=True,
+        strict_input_validation=False,
         cache_ttl=_LIST_TTL_S,
         cache_scope="private",
         on_duplicate="error",

@@ -1,5 +1,6 @@
 """In-memory twins of every port. The real ones pass the same contract tests."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -131,6 +132,13 @@ class FakeAudit:
         self.begun: list[AuditRecord] = []
         self.finished: list[AuditRecord] = []
         self.down = False
+        self._more = asyncio.Event()
+
+    async def seen(self, count: int) -> None:
+        """Return once so many records are finished."""
+        while len(self.finished) < count:
+            self._more.clear()
+            await self._more.wait()
 
     async def begin(self, record: AuditRecord) -> None:
         if self.down:
@@ -138,10 +146,11 @@ class FakeAudit:
         self.begun.append(replace(record))
 
     async def finish(self, record: AuditRecord) -> None:
-        self.finished.append(record)
+        self.note(record)
 
     def note(self, record: AuditRecord) -> None:
         self.finished.append(record)
+        self._more.set()
 
     def statistics(self) -> Mapping[str, Any]:
         return {"records": len(self.finished)}

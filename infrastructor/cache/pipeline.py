@@ -36,8 +36,7 @@ class Pipeline:
             socket_connect_timeout=deadline_s,
             retry=Retry(NoBackoff(), 0),
             max_connections=4,
-            lib_name=None,
-            lib_version=None,
+            driver_info=None,  # no CLIENT SETINFO round trip at connect
         )
         self._waiting: list[tuple[tuple[Command, ...], asyncio.Future[list[Any]]]] = []
         self._sender: asyncio.Task[None] | None = None

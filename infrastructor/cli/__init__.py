@@ -5,14 +5,19 @@ Nothing heavy is imported until a command needs it, so `--help` is quick.
 
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from infrastructor.cli import clients, control, docs, operations, server, store, tokens
 from infrastructor.cli.session import Opener, Session
 from infrastructor.operation import Operation
+from infrastructor.settings import Settings
 from infrastructor.version import installed_version
+
+if TYPE_CHECKING:
+    from infrastructor.app import Application
 
 
 def build(
@@ -43,7 +48,12 @@ def build(
 
 def main() -> None:
     """The `infrastructor` command."""
-    from infrastructor.app import open_application  # noqa: PLC0415 - the catalogue and the drivers
-    from infrastructor.catalog import CATALOG  # noqa: PLC0415
+    from infrastructor.catalog import CATALOG  # noqa: PLC0415 - after the command line is known to be ours
 
-    build(CATALOG, open_application)()
+    build(CATALOG, _open)()
+
+
+def _open(settings: Settings) -> AbstractAsyncContextManager["Application"]:
+    from infrastructor.app import open_application  # noqa: PLC0415 - the drivers, a second of import
+
+    return open_application(settings)

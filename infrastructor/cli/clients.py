@@ -10,6 +10,7 @@ import typer
 
 from infrastructor.cli.session import Session, load_settings
 from infrastructor.cli.tokens import admin_token
+from infrastructor.settings import Settings
 
 
 class Client(StrEnum):
@@ -29,28 +30,23 @@ def add_commands(app: typer.Typer, session: Session) -> None:
     @app.command("mcp-config")
     def mcp_config(
         client: Annotated[Client, typer.Option(help="Whose format.")] = Client.GENERIC,
-        transport: Annotated[Transport | None, typer.Option(help="Only this one; both are printed else.")] = None,
+        transport: Annotated[Transport, typer.Option(help="How the client connects.")] = Transport.HTTP,
         token: Annotated[str | None, typer.Option(help="A token of your own; the admin token else.")] = None,
     ) -> None:
-        """Print the client configuration. It holds the token, so keep it as secret as that."""
-        settings = load_settings()
-        host = settings.host if settings.host not in {"0.0.0.0", "::"} else "127.0.0.1"  # noqa: S104
-        wanted = [transport] if transport else list(Transport)
-        forms: dict[Transport, Any] = {}
-        if Transport.HTTP in wanted:
-            forms[Transport.HTTP] = {
-                "type": "http",
-                "url": f"http://{host}:{settings.mcp_port}/mcp",
-                "headers": {"Authorization": f"Bearer {token or admin_token(settings)}"},
-            }
-        if Transport.STDIO in wanted:
-            forms[Transport.STDIO] = _stdio(client)
-        if len(forms) == 1:
-            typer.echo(json.dumps({"mcpServers": {"infrastructor": next(iter(forms.values()))}}, indent=2))
-            return
-        for kind, form in forms.items():
-            typer.echo(f"{kind}:", err=True)
-            typer.echo(json.dumps({"mcpServers": {"infrastructor": form}}, indent=2))
+        """Print the client configuration to paste. With HTTP it holds a token, so keep it as secret as that."""
+        form = _stdio(client) if transport is Transport.STDIO else _http(load_settings(), token)
+        typer.echo(json.dumps({"mcpServers": {"infrastructor": form}}, indent=2))
+        if transport is Transport.HTTP:
+            typer.echo("For a client that starts its servers itself: --transport stdio", err=True)
+
+
+def _http(settings: Settings, token: str | None) -> dict[str, Any]:
+    host = settings.host if settings.host not in {"0.0.0.0", "::"} else "127.0.0.1"  # noqa: S104
+    return {
+        "type": "http",
+        "url": f"http://{host}:{settings.mcp_port}/mcp",
+        "headers": {"Authorization": f"Bearer {token or admin_token(settings)}"},
+    }
 
 
 def _stdio(client: Client) -> dict[str, Any]:

@@ -5,16 +5,18 @@ Values go to the service as they were typed; it checks them, so a wrong one is a
 
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic_core import from_json
 
-from infrastructor.app import Application
 from infrastructor.cli.session import REFUSED, Session, caller
 from infrastructor.errors import ValidationFailed
 from infrastructor.operation import Answer, DestroyParams, Operation
 from infrastructor.signature import Field, Kind, fields_of
+
+if TYPE_CHECKING:
+    from infrastructor.app import Application
 
 _METAVARS = {Kind.INTEGER: "INTEGER", Kind.NUMBER: "NUMBER", Kind.MAPPING: "KEY=VALUE", Kind.JSON: "JSON"}
 
@@ -44,7 +46,7 @@ def _command(operation: Operation[Any, Any], session: Session) -> Callable[..., 
         as_json = given.pop("json")
         typed = {name: value for name, value in given.items() if value not in (None, [])}
 
-        async def work(application: Application) -> Answer[Any]:
+        async def work(application: "Application") -> Answer[Any]:
             try:
                 arguments = {name: _argument(fields[name], value) for name, value in typed.items()}
             except ValidationFailed as error:
@@ -69,7 +71,7 @@ def _command(operation: Operation[Any, Any], session: Session) -> Callable[..., 
 
 
 async def _confirmed(
-    application: Application, operation: Operation[Any, Any], arguments: dict[str, Any], planned: Answer[Any]
+    application: "Application", operation: Operation[Any, Any], arguments: dict[str, Any], planned: Answer[Any]
 ) -> Answer[Any]:
     """Show the plan, ask, and carry it out; a no leaves the plan as the answer."""
     plan = planned.result.plan

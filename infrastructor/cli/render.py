@@ -1,5 +1,6 @@
 """Results for people: lists of objects as tables, objects as names and values, units made readable."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,13 +10,15 @@ from rich.text import Text
 
 _UNKNOWN = "–"
 _MOST_INLINE = 4
+_LINE = 60
+_PIPED_WIDTH = 240
 _KIB = 1024
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 def render(result: Mapping[str, Any], console: Console | None = None) -> None:
     """Print a result: its plain values first, then a table for each list, then nested objects."""
-    console = console or Console(highlight=False, soft_wrap=False)
+    console = console or Console(highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
     plain = {name: value for name, value in result.items() if not _is_block(value)}
     if plain:
         console.print(_pairs(plain))
@@ -39,13 +42,16 @@ def humane(name: str, value: Any) -> str:
     if isinstance(value, int | float):
         return _number(name, value)
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}={humane(key, inner)}" for key, inner in value.items()) or _UNKNOWN
+        return ", ".join(f"{_words(key)} {humane(key, inner)}" for key, inner in value.items()) or _UNKNOWN
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(humane(name, inner) for inner in value) or _UNKNOWN
+        parts = [humane(name, inner) for inner in value]
+        return ("\n" if sum(map(len, parts)) > _LINE else ", ").join(parts) or _UNKNOWN
     return str(value)
 
 
 def _number(name: str, value: float) -> str:
+    if name.endswith("bytes_per_second"):
+        return f"{_bytes(value)}/s"
     if name.endswith("bytes"):
         return _bytes(value)
     if name.endswith("percent"):
@@ -104,6 +110,6 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _words(name: str) -> str:
-    for unit in ("_bytes", "_percent", "_seconds", "_celsius"):
+    for unit in ("_bytes_per_second", "_bytes", "_percent", "_seconds", "_celsius"):
         name = name.removesuffix(unit)
     return name.replace("_", " ")

@@ -7,21 +7,23 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import typer
 from pydantic import ValidationError
 
 from infrastructor import errors
-from infrastructor.app import Application
 from infrastructor.errors import InfrastructorError
 from infrastructor.ports import Caller, Interface, Role
 from infrastructor.sanitize import clean
 from infrastructor.settings import Settings
 
+if TYPE_CHECKING:
+    from infrastructor.app import Application
+
 T = TypeVar("T")
 
-Opener = Callable[[Settings], AbstractAsyncContextManager[Application]]
+Opener = Callable[[Settings], AbstractAsyncContextManager["Application"]]
 
 REFUSED = 4
 _EXIT_CODES: Mapping[type[Exception], int] = {
@@ -44,7 +46,7 @@ class Session:
     opener: Opener
     interactive: Callable[[], bool]
 
-    def run(self, work: Callable[[Application], Awaitable[T]], **overrides: Any) -> T:
+    def run(self, work: Callable[["Application"], Awaitable[T]], **overrides: Any) -> T:
         """Open the application, do the work, close it. Deliberate errors end the program with their exit code."""
         settings = load_settings(**overrides)
         logging.basicConfig(level=logging.ERROR, stream=sys.stderr, format="%(levelname)s %(message)s")

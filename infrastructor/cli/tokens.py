@@ -3,16 +3,18 @@
 import json
 import re
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infrastructor.app import Application
 from infrastructor.cli.session import Session, fail, load_settings
 from infrastructor.errors import NotFound, ValidationFailed
 from infrastructor.ports import Role
 from infrastructor.settings import Settings
 from infrastructor.tokens import ADMIN_TOKEN_FILE
+
+if TYPE_CHECKING:
+    from infrastructor.app import Application
 
 _LIFETIME = re.compile(r"(\d{1,5})([mhdw])")
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
@@ -37,7 +39,7 @@ def add_commands(app: typer.Typer, session: Session) -> None:
         """Make a named token and print it. It is shown this once."""
         lifetime = _lifetime(expires)
 
-        async def work(application: Application) -> str:
+        async def work(application: "Application") -> str:
             secret, _ = await application.tokens.issue(name, role, lifetime)
             return secret
 
@@ -47,7 +49,7 @@ def add_commands(app: typer.Typer, session: Session) -> None:
     def list_tokens(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
         """List the tokens; never the secrets, which nobody has."""
 
-        async def work(application: Application) -> list[dict[str, str | None]]:
+        async def work(application: "Application") -> list[dict[str, str | None]]:
             moments = ("created_at", "expires_at", "last_used_at", "revoked_at")
             return [
                 {"name": token.name, "role": str(token.role)}
@@ -67,7 +69,7 @@ def add_commands(app: typer.Typer, session: Session) -> None:
     def revoke(name: Annotated[str, typer.Argument(help="Name of the token.")]) -> None:
         """Revoke a token; every server refuses it within five seconds."""
 
-        async def work(application: Application) -> None:
+        async def work(application: "Application") -> None:
             if not await application.tokens.revoke(name):
                 raise NotFound(f"No valid token is named {name!r}.", hint="'infrastructor token list' names them.")
 

@@ -47,14 +47,26 @@ class Dialer:
 
     async def _attempt(self, device: Device, keys: list[asyncssh.SSHKey], jump: SSHCarrier | None) -> SSHCarrier:
         address = address_of(device)
-        # TCP outside the handshake slot: hosts that do not answer must not hold up those that do.
-        sock = None if jump else await self.tcp(device)
+        async with self._gate.address(address):
+            # TCP outside the handshake slot: hosts that do not answer must not hold up those that do.
+            sock = None if jump else await self.tcp(device)
+            try:
+                return await self._log_in(device, keys, jump, sock)
+            except Dropped:
+                self._gate.dropped(address)
+                raise
+
+    async def _log_in(
+        self, device: Device, keys: list[asyncssh.SSHKey], jump: SSHCarrier | None, sock: socket.socket | None
+    ) -> SSHCarrier:
+        host, port = address_of(device)
+        user = username_for(device, self._settings)
         owner, offer = Owner(), self._offer(device)
         try:
-            async with self._gate.slot(address), asyncio.timeout(self._settings.ssh_login_timeout_s):
+            async with self._gate.handshakes, asyncio.timeout(self._settings.ssh_login_timeout_s):
                 connection = await asyncssh.connect(
-                    address[0] if jump else "",
-                    address[1] if jump else (),
+                    host if jump else "",
+                    port if jump else (),
                     sock=sock,
                     tunnel=jump.connection if jump else (),
                     client_factory=lambda: owner,
@@ -67,15 +79,12 @@ class Dialer:
                 hint="Something listens there, but it is very slow or no SSH server.",
             ) from error
         except (asyncssh.Error, OSError, ValueError) as error:
-            failure = explain(error, device, owner, offer, username_for(device, self._settings))
-            if isinstance(failure, Dropped):
-                self._gate.dropped(address)
-            raise failure from error
+            raise explain(error, device, owner, offer, user) from error
         finally:
             # asyncssh owns the socket once its transport has it; before that it is ours to close.
             if sock is not None and not owner.connected:
                 sock.close()
-        return SSHCarrier(connection, owner, is_root=username_for(device, self._settings) == "root")
+        return SSHCarrier(connection, owner, is_root=user == "root")
 
     def _offer(self, device: Device) -> Offer:
         legacy = self._settings.ssh_legacy_algorithms

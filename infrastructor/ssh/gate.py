@@ -30,18 +30,17 @@ class _Address:
 
 class HandshakeGate:
     def __init__(self, per_process: int) -> None:
-        self._process = asyncio.Semaphore(max(1, per_process))
+        self.handshakes = asyncio.Semaphore(max(1, per_process))
         self.connects = asyncio.Semaphore(TCP_CONNECTS)
         self._addresses: dict[tuple[str, int], _Address] = {}
 
     @asynccontextmanager
-    async def slot(self, address: tuple[str, int]) -> AsyncIterator[None]:
-        """Hold one handshake slot of the address and one of the process."""
+    async def address(self, address: tuple[str, int]) -> AsyncIterator[None]:
+        """Hold one of the address's places, from before TCP on: sshd counts connections that wait."""
         place = self._addresses.setdefault(address, _Address())
         await self._enter(place)
         try:
-            async with self._process:
-                yield
+            yield
         finally:
             place.active -= 1
             place.wake()

@@ -90,15 +90,20 @@ class AuditTable:
                 await self._write_one(line)
 
     async def _write_one(self, line: str) -> None:
-        try:
-            await self._connection.execute(SQL["write"], _array([line]))
-        except DRIVER_ERRORS as error:
-            if not _blames_data(translated(error)):
-                raise
-            await self._connection.execute(SQL["write"], _array([reduced(line)]))
+        *attempts, last = _versions(line)
+        for version in attempts:
+            try:
+                await self._connection.execute(SQL["write"], _array([version]))
+            except DRIVER_ERRORS as error:
+                if not _blames_data(translated(error)):
+                    raise
+            else:
+                return
+        await self._connection.execute(SQL["write"], _array([last]))
 
     async def _replay_one(self, line: str) -> tuple[str, str] | None:
-        for version in (line, reduced(line), amend(reduced(line), outcome="unknown")):
+        reason = ""
+        for version in _versions(line):
             try:
                 await self._database.execute(SQL["write"], _array([version]), timeout=REPLAY_TIMEOUT_S)
             except DatabaseOperationError as error:
@@ -108,6 +113,11 @@ class AuditTable:
             else:
                 return None
         return line, reason
+
+
+def _versions(line: str) -> tuple[str, str, str]:
+    """A record as it is, and with less and less that a database could refuse."""
+    return line, reduced(line), amend(reduced(line), outcome="unknown")
 
 
 def _array(lines: Sequence[str]) -> str:

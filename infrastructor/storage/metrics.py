@@ -129,7 +129,7 @@ def _decimal(value: float | None, limit: Decimal) -> Decimal | None:
 
 
 def _sample(row: Any) -> MetricSample:
-    fields: dict[str, Any] = dict(row)
-    return MetricSample(
-        **{name: float(value) if isinstance(value, Decimal) else value for name, value in fields.items()}
-    )
+    fields: dict[str, Any] = {
+        name: float(value) if isinstance(value, Decimal) else value for name, value in row.items()
+    }
+    return MetricSample(**fields)

@@ -1,6 +1,7 @@
 """Bring a database to the schema this version needs. `infrastructor migrate` and every start run this."""
 
 import asyncio
+import threading
 from importlib.resources import files
 from typing import Any
 
@@ -12,6 +13,7 @@ from infrastructor.storage.bounded import bounded
 from infrastructor.storage.pool import DRIVER_ERRORS, translated
 
 _CONNECT_TIMEOUT_S = 5.0
+_one_at_a_time = threading.Lock()  # Alembic's `context` is one per process; other processes wait in migrations/env.py
 
 
 async def upgrade(dsn: str, revision: str = "head") -> bool:
@@ -68,9 +70,10 @@ def _config(**attributes: str) -> Any:
 
 async def _alembic(verb: str, dsn: str, revision: str) -> None:
     def run() -> None:
-        from alembic import command  # noqa: PLC0415
+        with _one_at_a_time:
+            from alembic import command  # noqa: PLC0415
 
-        getattr(command, verb)(_config(dsn=dsn), revision)
+            getattr(command, verb)(_config(dsn=dsn), revision)
 
     try:
         # In a thread: Alembic is synchronous and migrations/env.py runs a loop of its own.

@@ -82,7 +82,8 @@ class Sshd:
             "PasswordAuthentication no",
             "PermitRootLogin yes",
             "PrintMotd no",
-            "MaxStartups 100:30:200",
+            # Of this one the last value wins.
+            *([] if "MaxStartups" in self.options else ["MaxStartups 100:30:200"]),
             "LogLevel VERBOSE",
         ]
         config = self.folder / "sshd_config"

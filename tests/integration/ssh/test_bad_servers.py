@@ -97,7 +97,7 @@ async def test_an_unknown_name_is_said(client: AsyncSSHClient, sshd: Sshd) -> No
         await client.execute_command(sshd.device(address="no-such-host.invalid"), line("true"))
 
 
-async def test_silent_hosts_delay_nobody_else(registry: Registry, sshd: Sshd) -> None:
+async def test_silent_hosts_delay_nobody_else(registry: Registry, sshd: Sshd, plain_user: str) -> None:
     client = AsyncSSHClient(settings(ssh_connect_timeout_s=2.0, ssh_login_timeout_s=3.0), registry.find)
     try:
         async with serving(silent) as port:
@@ -106,7 +106,8 @@ async def test_silent_hosts_delay_nobody_else(registry: Registry, sshd: Sshd) ->
                 for n in range(4)
             ]
             started = monotonic()
-            await asyncio.gather(*(client.execute_command(sshd.device(f"live{n}"), line("true")) for n in range(10)))
+            live = [sshd.device(f"live{n}", ssh_username=plain_user) for n in range(10)]
+            await asyncio.gather(*(client.execute_command(host, line("true")) for host in live))
             assert monotonic() - started < 3
             results = await asyncio.gather(*dead, return_exceptions=True)
             assert all(isinstance(result, SSHTimeout) for result in results)

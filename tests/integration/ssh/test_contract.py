@@ -182,6 +182,9 @@ async def test_a_hostile_command_harms_no_neighbour(client: AsyncSSHClient, host
     assert neighbours == [text.removeprefix("echo ") for text in texts[0] + texts[1]]
     if "kills" in name:
         assert isinstance(results[3], CommandFailed)
+    else:
+        assert isinstance(results[3], CommandOutput)
+        assert client.statistics()["replays"] == 0
 
 
 async def test_a_hung_command_does_not_hold_up_the_others(client: AsyncSSHClient, host: Device) -> None:

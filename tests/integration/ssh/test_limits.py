@@ -3,11 +3,12 @@
 import asyncio
 import random
 from collections.abc import Callable
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from infrastructor.ports import Lane
+from infrastructor.ports import Device, Lane
 from infrastructor.ssh import AsyncSSHClient
 from tests.support.programs import running
 from tests.support.sshd import Sshd, line
@@ -32,13 +33,18 @@ async def test_one_session_is_shared_by_turns(client: AsyncSSHClient, start_sshd
 
 
 async def test_max_startups_is_invisible_to_fifty_devices(
-    client: AsyncSSHClient, start_sshd: Callable[..., Sshd]
+    client: AsyncSSHClient, start_sshd: Callable[..., Sshd], plain_user: str
 ) -> None:
     server = start_sshd("MaxStartups 2:90:3")
-    hosts = [server.device(f"host{n}") for n in range(50)]
+    hosts = [server.device(f"host{n}", ssh_username=plain_user) for n in range(50)]
+    # Somebody else's login that does not get on takes one of the places.
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port)
     outputs = await asyncio.gather(*(client.execute_command(host, line("echo hi")) for host in hosts))
+    writer.close()
+    await writer.wait_closed()
 
     assert {output.stdout for output in outputs} == {b"hi\n"}
+    assert server.logged("MaxStartups") > 0
 
 
 async def test_random_cancels_and_timeouts_leave_nothing(client: AsyncSSHClient, sshd: Sshd) -> None:
@@ -81,3 +87,25 @@ async def test_a_question_that_was_cancelled_while_it_waited_blocks_no_later_one
     await slow
     async with asyncio.timeout(5):
         assert (await client.execute_command(host, line("echo later"))).stdout == b"later\n"
+
+
+@pytest.mark.parametrize("lane", [Lane.FAST, Lane.SLOW])
+async def test_a_hundred_megabytes_are_not_held(client: AsyncSSHClient, ssh_host: Device, lane: Lane) -> None:
+    await client.execute_command(ssh_host, line("true", lane))
+    peak = before = resident_bytes()
+
+    async def watch() -> None:
+        nonlocal peak
+        while True:
+            peak = max(peak, resident_bytes())
+            await asyncio.sleep(0.002)
+
+    watcher = asyncio.create_task(watch())
+    output = await client.execute_command(ssh_host, line("head -c 100000000 /dev/zero", lane, max_output_bytes=8 << 20))
+    watcher.cancel()
+    assert (output.truncated, len(output.stdout)) == (True, 8 << 20)
+    assert peak - before < 48 << 20
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096

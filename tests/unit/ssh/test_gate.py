@@ -13,7 +13,7 @@ class Crowd:
         self.most = 0
 
     async def visit(self, gate: HandshakeGate, address: tuple[str, int]) -> None:
-        async with gate.slot(address):
+        async with gate.address(address), gate.handshakes:
             self.inside += 1
             self.most = max(self.most, self.inside)
             await asyncio.sleep(0.001)
@@ -40,7 +40,7 @@ async def test_a_slow_address_does_not_use_up_the_process() -> None:
     stuck = asyncio.Event()
 
     async def hang() -> None:
-        async with gate.slot(("slow", 22)):
+        async with gate.address(("slow", 22)), gate.handshakes:
             await stuck.wait()
 
     hung = [asyncio.create_task(hang()) for _ in range(20)]
