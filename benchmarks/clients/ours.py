@@ -65,7 +65,9 @@ class Ours:
         return meter.stop(len(self._devices))
 
     async def fan_out(self, passes: int) -> Figures:
-        return await self._each(LINES, passes, facts=len(LINES))
+        figures = await self._each(LINES, passes, facts=len(LINES))
+        counted = self._client.statistics()
+        return {**figures, "shells": counted["shells_opened"], "replays": counted["replays"]}
 
     async def sampler(self, passes: int) -> Figures:
         return await self._each((SAMPLE,), passes, facts=10)

@@ -46,6 +46,11 @@ def test_every_goal_reads_a_figure_of_a_workload_there_is() -> None:
             assert client in clients
 
 
+def test_a_peer_that_is_not_installed_is_named() -> None:
+    absent = workloads.Peer(name="gone", title="Gone", module="no_such_module_anywhere")
+    assert workloads.missing([absent, workloads.Peer(name="here", title="Here", module="json")]) == ["Gone"]
+
+
 def test_the_client_table_compares_with_ours_and_leaves_out_what_nobody_has() -> None:
     samples = {"fan_out.ours.client_us": [50.0], "fan_out.run.client_us": [500.0]}
     assert client_table("fan_out", samples, {"ours": "Ours", "run": "Run", "gone": "Gone"}, {"ours": 9, "run": 9}) == (
@@ -65,6 +70,7 @@ def test_results_of_one_benchmark_replace_only_its_own_part() -> None:
     first = splice("# Results\n", "engine", "one")
     both = splice(first, "doors", "two")
     assert splice(both, "engine", "three \\1") == both.replace("one", "three \\1")
-    assert both == (
-        "# Results\n\n<!-- engine:start -->\none\n<!-- engine:end -->\n\n<!-- doors:start -->\ntwo\n<!-- doors:end -->\n"
+    parts = (
+        f"<!-- {name}:start -->\n{body}\n<!-- {name}:end -->\n" for name, body in (("engine", "one"), ("doors", "two"))
     )
+    assert both == "\n".join(("# Results\n", *parts))
