@@ -104,6 +104,14 @@ def remove_cgroups(name: str) -> None:
                 break
 
 
+def sweep_cgroups(prefix: str) -> None:
+    """Remove what earlier processes that were killed have left: cgroups `prefix<pid>` of no living process."""
+    for root in CGROUP_ROOTS:
+        for path in root.glob(f"{prefix}*"):
+            if not Path("/proc", path.name.removeprefix(prefix)).exists():
+                remove_cgroups(path.name)
+
+
 def descendants(pid: int) -> list[int]:
     """The process and everything below it that is alive."""
     found, todo = [], [pid]

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from benchmarks.accounting import Account, Cgroup, account, make_cgroup, remove_cgroups
+from benchmarks.accounting import Account, Cgroup, account, make_cgroup, remove_cgroups, sweep_cgroups
 
 CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x20000000, 0x40000000
 PR_SET_PDEATHSIG = 1
@@ -26,6 +26,7 @@ PROGRAMS = ("sshd", "ssh", "ssh-keygen", "ip", "iptables", "mount")
 FOLDER = Path("/run/bench")
 USER, UID = "bench", 61234
 FIRST_PORT = 2201
+GROUP = "infrastructor-bench-"
 DEAD_NET = "127.0.250"  # whose packets the firewall drops
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -50,7 +51,8 @@ def enter() -> str:
         raise LabError("The fleet needs root: it makes network, process and mount namespaces.")
     for name in PROGRAMS:
         program(name)
-    group = f"infrastructor-bench-{os.getpid()}"
+    sweep_cgroups(GROUP)
+    group = f"{GROUP}{os.getpid()}"
     if _libc.unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET):
         raise LabError(f"No new namespaces here: {os.strerror(ctypes.get_errno())}.")
     init = os.fork()
