@@ -47,7 +47,7 @@ class Cgroup:
 
 @dataclass(frozen=True)
 class Tree:
-    """Counts a dead process only if its parent waited for it; good to a few per cent."""
+    """Counts a dead process only if its parent waited for it, so orphans are lost: up to a quarter too low."""
 
     pid: int
 
