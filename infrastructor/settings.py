@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     ssh_login_timeout_s: float = Field(default=15.0, description="Handshake and authentication.")
     ssh_keepalive_s: float = Field(default=5.0, description="Interval; three lost in a row end the connection.")
     ssh_idle_timeout_s: float = Field(default=1800.0, description="Close a connection unused for so long.")
+    ssh_fast_receive: bool = Field(
+        default=True, description="Read channel data past asyncssh's layers, with releases of it that we know."
+    )
     ssh_handshakes: int = Field(default=8, description="Handshakes at once in this process.")
 
     metrics_interval_s: float = Field(default=60.0, description="How often the scheduler collects; 0 turns it off.")

@@ -14,6 +14,7 @@ from infrastructor.errors import (
 )
 from infrastructor.ports import Device, HostKey
 from infrastructor.settings import Settings
+from infrastructor.ssh import receive
 from infrastructor.ssh.algorithms import host_key_algorithms, offered
 from infrastructor.ssh.connection import Owner, SSHCarrier
 from infrastructor.ssh.explain import Dropped, Offer, address_of, as_error, as_host_key, explain, where
@@ -84,6 +85,8 @@ class Dialer:
             # asyncssh owns the socket once its transport has it; before that it is ours to close.
             if sock is not None and not owner.connected:
                 sock.close()
+        if self._settings.ssh_fast_receive:
+            receive.install(connection)
         return SSHCarrier(connection, owner, is_root=user == "root")
 
     def _offer(self, device: Device) -> Offer:

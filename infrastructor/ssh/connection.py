@@ -6,7 +6,6 @@ from typing import Any
 
 import asyncssh
 
-from infrastructor.ssh import receive
 from infrastructor.ssh.carrier import Channel, Gone, Receiver, Refused
 from infrastructor.ssh.wire import LANE, SUDO_LANE
 
@@ -107,7 +106,6 @@ class SSHCarrier:
 
     def __init__(self, connection: asyncssh.SSHClientConnection, owner: Owner, *, is_root: bool) -> None:
         _no_packet_log(connection)
-        receive.install(connection)
         self.connection = connection
         self.is_root = is_root
         self._owner = owner

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("deployment")  # they share one download
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -246,14 +246,20 @@ async def test_a_change_during_an_outage_counts_when_redis_is_back(own_valkey: T
     await other.close()
 
 
+async def held(cache: RedisCacheManager, here: CacheKey, stored: CacheEntry) -> None:
+    """The cache holds the entry: on a busy machine an answer may take longer than the cache waits, so ask again."""
+    async with asyncio.timeout(10):
+        while (await cache.get(here))[0] is not CacheState.HIT:
+            await cache.set(here, stored, TTL)
+
+
 @pytest.mark.parametrize("fault", ["latency", "blackhole", "cut"])
 async def test_a_bad_network_is_a_bypass(valkey: TestValkey, tmp_path: Path, fault: str) -> None:
     proxy = Toxic(valkey.socket)
     path = await proxy.start(tmp_path / "s")
     cache = RedisCacheManager(f"unix://{path}", secret=SECRET, breaker=Breaker(pause_s=0.05))
     here, stored = key(), entry()
-    await cache.set(here, stored, TTL)
-    assert (await cache.get(here))[0] is CacheState.HIT
+    await held(cache, here, stored)
     if fault == "latency":
         proxy.latency_s = 0.2
     elif fault == "blackhole":
