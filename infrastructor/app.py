@@ -14,6 +14,7 @@ from infrastructor.catalog import CATALOG
 from infrastructor.errors import Conflict
 from infrastructor.health import HealthReport
 from infrastructor.ids import uuid7
+from infrastructor.memory import settle
 from infrastructor.ports import Device, DeviceRegistry, Transport
 from infrastructor.report import HealthSource
 from infrastructor.scheduler import Scheduler, collect_metrics
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 LOCAL_DEVICE = "local"
 _RETENTION_EVERY_S = 6 * 3600.0
+_SETTLE_EVERY_S = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,7 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
         scheduler = Scheduler()
         scheduler.every(settings.metrics_interval_s, "metrics", partial(collect_metrics, service))
         scheduler.every(_RETENTION_EVERY_S, "retention", partial(_apply_retention, database, settings))
+        scheduler.every(_SETTLE_EVERY_S, "memory", _settle)
         yield Application(
             settings=settings,
             service=service,
@@ -124,6 +127,10 @@ async def register_this_machine(devices: DeviceRegistry) -> None:
         await devices.add(local)
     except Conflict:
         logger.info("Another process registered this machine")
+
+
+async def _settle() -> None:
+    settle()
 
 
 async def _apply_retention(database: Database, settings: Settings) -> None:

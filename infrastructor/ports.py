@@ -145,7 +145,7 @@ class CommandLine:
     sudo: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: that costs a microsecond, on every command of every device
 class CommandOutput:
     """What came back. `exit_status` is always known: a lost connection raises `OutcomeUnknown` instead."""
 

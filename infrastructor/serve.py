@@ -20,6 +20,7 @@ from infrastructor import logs
 from infrastructor.app import Application
 from infrastructor.daemon import Daemon
 from infrastructor.errors import InfrastructorError
+from infrastructor.memory import settle
 from infrastructor.ports import Role
 from infrastructor.settings import Settings
 
@@ -69,6 +70,7 @@ async def serve(settings: Settings, opener: Opener, part: Part = Part.ALL) -> No
             await _any_of(asyncio.gather(*(server.answering.wait() for server in servers)), *running)
             closed_last.enter_context(_claimed(settings, part))
             _announce(settings, listening)
+            settle()
             jobs = _collecting(application, part)
             await _any_of(asyncio.ensure_future(stopping.wait()), *running, *jobs)
             stopping.set()

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from benchmarks.clients.assignment import COMMANDS, SAMPLER, Assignment, Figures, Meter, latencies
 from benchmarks.clients.sampling import Profile
+from infrastructor.memory import settle
 from infrastructor.ports import CommandLine, Device, HostKey
 from infrastructor.settings import Settings
 from infrastructor.ssh import AsyncSSHClient
@@ -62,7 +63,9 @@ class Ours:
         """And open the resident shells, which the first command does."""
         meter = Meter(self._assignment)
         await asyncio.gather(*(ask(self._client, device, UPTIME) for device in self._devices))
-        return meter.stop(len(self._devices))
+        figures = meter.stop(len(self._devices))
+        settle()  # as the server does once it is ready
+        return figures
 
     async def fan_out(self, passes: int) -> Figures:
         figures = await self._each(LINES, passes, facts=len(LINES))

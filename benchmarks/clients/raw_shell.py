@@ -15,6 +15,7 @@ import asyncssh
 
 from benchmarks.clients.assignment import COMMANDS, SAMPLER, Assignment, Figures, Meter, latencies
 from benchmarks.clients.conn_run import GCM, connect_all
+from infrastructor.memory import settle
 
 
 class Shell(asyncssh.SSHClientSession[bytes]):
@@ -68,7 +69,9 @@ class RawShell:
         connections = await connect_all(self._assignment, encryption_algs=[GCM])
         opened = await asyncio.gather(*(one.create_session(Shell, "exec sh", encoding=None) for one in connections))
         self._shells = [session for _, session in opened]
-        return meter.stop(len(connections))
+        figures = meter.stop(len(connections))
+        settle()
+        return figures
 
     async def fan_out(self, passes: int) -> Figures:
         return await self._each(COMMANDS, passes, facts=len(COMMANDS))

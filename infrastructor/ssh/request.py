@@ -1,11 +1,11 @@
 """One READ command on its way: who waits for it and what of its answer has come."""
 
 import asyncio
-import shlex
 from functools import lru_cache
 
 from infrastructor.errors import InfrastructorError, ValidationFailed
 from infrastructor.ports import CommandLine, CommandOutput
+from infrastructor.ssh.wire import body
 
 SHORT = 4096
 
@@ -18,13 +18,13 @@ class Request:
     __slots__ = (
         "abandoned",
         "alone",
+        "body",
         "err",
         "key",
         "lane",
         "line",
         "number",
         "out",
-        "quoted",
         "replays",
         "resent",
         "sent",
@@ -37,7 +37,7 @@ class Request:
     def __init__(self, line: CommandLine, key: Key | None = None) -> None:
         self.line = line
         self.key = key
-        self.quoted = _known(line.text) if len(line.text) < SHORT else quote(line.text)
+        self.body = _known(line.text) if len(line.text) < SHORT else checked(line.text)
         self.waiters: list[asyncio.Future[CommandOutput]] = []
         self.abandoned = False
         self.alone = False  # suspected of breaking its shell: runs in one of its own
@@ -74,8 +74,8 @@ def again(error: InfrastructorError) -> InfrastructorError:
     return copy
 
 
-def quote(text: str) -> str:
-    """One shell word. Raises `ValidationFailed` for what no shell text can carry."""
+def checked(text: str) -> str:
+    """The text as `wire.body` frames it. Raises `ValidationFailed` for what no shell text can carry."""
     if "\0" in text:
         raise ValidationFailed("The command contains a NUL byte.", hint="Remove it; no command can carry one.")
     if not text.isascii():
@@ -83,8 +83,8 @@ def quote(text: str) -> str:
             text.encode()
         except UnicodeEncodeError as error:
             raise ValidationFailed("The command is not valid Unicode text.") from error
-    return shlex.quote(text)
+    return body(text)
 
 
 # A fleet is asked the same few questions again and again.
-_known = lru_cache(maxsize=2048)(quote)
+_known = lru_cache(maxsize=2048)(checked)

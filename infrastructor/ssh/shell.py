@@ -169,7 +169,7 @@ class ShellLane:
             request.number = self._number
             request.started = now
             request.sent = True
-            parts.append(frame(self._nonce, self._number, request.quoted))
+            parts.append(frame(self._nonce, self._number, request.body))
             out.append(request)
             err.append(request)
             shortest = min(shortest, request.line.timeout_s)

@@ -179,7 +179,15 @@ async def test_our_death_leaves_no_read_running(sshd: Sshd, plain_user: str, use
 
 
 def remote_sleeps(argument: str) -> list[int]:
-    return [pid for pid in running(argument) if Path(f"/proc/{pid}/comm").read_text() == "sleep\n"]
+    return [pid for pid in running(argument) if _name(pid) == "sleep"]
+
+
+def _name(pid: int) -> str | None:
+    """None when it is gone by now."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return None
 
 
 async def test_an_idle_connection_is_closed_and_comes_back(sshd: Sshd, registry: Registry) -> None:

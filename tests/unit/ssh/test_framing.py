@@ -2,15 +2,17 @@
 
 import asyncio
 import re
+import shlex
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infrastructor.ports import CommandLine
 from infrastructor.ssh.request import Request
 from infrastructor.ssh.shell import ShellLane
-from infrastructor.ssh.wire import LANE, SUDO_LANE
+from infrastructor.ssh.wire import LANE, SUDO_LANE, body
 
 
 @dataclass
@@ -157,3 +159,35 @@ def test_the_login_shell_sees_one_constant_line_in_a_safe_charset() -> None:
         assert not set(text) & set("\\!\n\t`%")
         outside = "".join(re.split(r"'[^']*'", text))
         assert re.fullmatch(r"[a-z /-]+", outside)
+
+
+@pytest.mark.parametrize(
+    "text", ["cat /proc/loadavg", "df -P /", "date '+%s %N'", "zfs list -- 'a b'", "printf '%s|' 'x;y'"]
+)
+def test_a_simple_command_stands_as_it_is(text: str) -> None:
+    assert body(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "if true",
+        "while x",
+        "A=b env",
+        "echo $x",
+        "echo a; echo b",
+        "echo 'it'\"'\"'s'",
+        "echo 'a\nb'",
+        "cat <x",
+        "(x",
+        "} x",
+        "ls *",
+        "~/x",
+        "! true",
+        "time ls",
+        "a  b",
+        "echo 'open",
+    ],
+)
+def test_everything_else_goes_through_eval(text: str) -> None:
+    assert body(text) == f"eval {shlex.quote(text)}"
