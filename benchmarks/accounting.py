@@ -138,6 +138,11 @@ def pss_mb(pids: Iterable[int | str]) -> float:
     return sum(_kilobytes(pid, "smaps_rollup", "Pss:") for pid in pids) / 1024
 
 
+def anonymous_mb(pid: int | str = "self") -> float:
+    """Memory that is the process's own: without pages of files, which come and go with the page cache."""
+    return _kilobytes(pid, "status", "RssAnon:") / 1024
+
+
 def rss_mb(pid: int | str = "self") -> float:
     return _kilobytes(pid, "status", "VmRSS:") / 1024
 

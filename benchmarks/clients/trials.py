@@ -5,10 +5,11 @@ import gc
 import time
 from pathlib import Path
 
-from benchmarks.accounting import pss_mb, rss_mb
+from benchmarks.accounting import anonymous_mb, rss_mb
 from benchmarks.clients.assignment import Assignment, Figures, Meter
 from benchmarks.clients.ours import UPTIME, ask, devices, engine
 from infrastructor.errors import InfrastructorError
+from infrastructor.memory import settle
 from infrastructor.ports import CommandLine, Device, Lane
 
 
@@ -76,7 +77,7 @@ class Trials:
         first = _memory()
         await asyncio.gather(*(ask(client, device, UPTIME) for device in every))
         figures = meter.stop(len(every))
-        gc.collect()
+        settle()  # as the engine does within half a minute of so many connections
         after = _memory()
         states = client.statistics()["links"]
         await client.close()
@@ -84,13 +85,13 @@ class Trials:
             raise RuntimeError(f"links: {states}")
         return {
             **figures,
-            "base_mb": before["rss"],
-            "first_link_mb": first["rss"] - before["rss"],
+            "base_mb": before["own"],
+            "first_link_mb": first["own"] - before["own"],
+            "own_mb": after["own"] - before["own"],
             "rss_mb": after["rss"] - before["rss"],
-            "pss_mb": after["pss"] - before["pss"],
-            "link_kb": (after["rss"] - first["rss"]) * 1024 / max(1, len(every) - 1),
+            "link_kb": (after["own"] - first["own"]) * 1024 / max(1, len(every) - 1),
         }
 
 
 def _memory() -> Figures:
-    return {"rss": rss_mb(), "pss": pss_mb(["self"])}
+    return {"own": anonymous_mb(), "rss": rss_mb()}

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from infrastructor.errors import InfrastructorError, SSHConnectionError
+from infrastructor.memory import settle
 from infrastructor.ports import (
     Capabilities,
     CommandLine,
@@ -33,6 +34,7 @@ Resolve = Callable[[str], Awaitable[Device | None]]
 MAX_HOPS = 5
 PROBE_FRESH_S = 300.0  # how long "not installed" is believed without asking again
 LANE_IDLE_S = 300.0
+STORM = 50  # connections since the last look that are worth tidying up after
 
 
 class AsyncSSHClient:
@@ -193,9 +195,13 @@ class AsyncSSHClient:
     async def _sweep(self) -> None:
         """Close connections and resident shells that nobody uses."""
         idle_s = self._settings.ssh_idle_timeout_s
+        settled = 0
         while True:
             await asyncio.sleep(min(30.0, idle_s / 4))
             now = asyncio.get_running_loop().time()
+            if self._counters.connects - settled >= STORM:
+                settled = self._counters.connects
+                settle()  # what their handshakes left behind is half as large as the links themselves
             for link in list(self._links.values()):
                 if link.tidy(now, idle_s, min(LANE_IDLE_S, idle_s)):
                     await link.disconnect()
