@@ -266,6 +266,6 @@ def versions() -> dict[str, str]:
     return {
         "OpenSSH": ssh.stderr.partition(",")[0].removeprefix("OpenSSH_"),
         "Python": sys.version.split()[0],
-        "kernel": os.uname().release,
+        "kernel": os.uname().release.partition("-")[0],
         "cores": str(len(os.sched_getaffinity(0))),
     }
