@@ -9,6 +9,9 @@ if docker compose version >/dev/null 2>&1; then
 fi
 home=$PWD/.dev/compose
 program=$home/usr/libexec/docker/cli-plugins/docker-compose
+mkdir -p "$home"
+exec 9>"$home/lock"
+flock 9 # test workers ask side by side, and one download is enough
 if [ ! -x "$program" ]; then
   command -v apt-get >/dev/null || { echo "docker compose is not installed" >&2; exit 1; }
   # Debian 12 carries only v1, so the package of the next release is taken, which needs nothing but libc.
