@@ -19,23 +19,26 @@ TEXT
 
 say() { printf '%s\n' "$*" >&2; }
 
-# uv makes .venv from uv.lock; it is fetched by pip where it is missing.
-uv() {
-  if command -v uv >/dev/null 2>&1; then command uv "$@"; else "$UV_HOME/bin/uv" "$@"; fi
+# Print the path of uv, which makes .venv from uv.lock; pip fetches it into .dev/uv where it is missing.
+find_uv() {
+  local own="$PWD/.dev/uv"
+  if uv --version >/dev/null 2>&1; then command -v uv; return; fi
+  if [ ! -x "$own/bin/uv" ]; then
+    command -v python3 >/dev/null || { say "Python 3.11 or newer is needed: apt-get install python3 python3-venv"; exit 1; }
+    say "Installing uv into .dev/uv"
+    python3 -m venv "$own" 2>/dev/null >&2 \
+      || { say "python3 cannot make a virtual environment: apt-get install python3-venv"; exit 1; }
+    "$own/bin/pip" install --quiet --disable-pip-version-check uv >&2
+  fi
+  echo "$own/bin/uv"
 }
 
 environment() {
-  UV_HOME="$PWD/.dev/uv"
-  if ! command -v uv >/dev/null 2>&1 && [ ! -x "$UV_HOME/bin/uv" ]; then
-    command -v python3 >/dev/null || { say "Python 3.11 or newer is needed: apt-get install python3 python3-venv"; exit 1; }
-    say "Installing uv into .dev/uv"
-    python3 -m venv "$UV_HOME" 2>/dev/null \
-      || { say "python3 cannot make a virtual environment: apt-get install python3-venv"; exit 1; }
-    "$UV_HOME/bin/pip" install --quiet --disable-pip-version-check uv
-  fi
   if [ ! -e .venv/.synced ] || [ uv.lock -nt .venv/.synced ] || [ pyproject.toml -nt .venv/.synced ]; then
+    local uv
+    uv=$(find_uv)
     say "Making .venv from uv.lock"
-    uv sync --quiet --locked
+    "$uv" sync --quiet --locked
     touch .venv/.synced
   fi
 }
