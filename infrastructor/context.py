@@ -6,10 +6,27 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from infrastructor.command import Command
-from infrastructor.errors import CommandFailed, CommandNotAvailable, InfrastructorError, ParseError, UndeclaredCommand
+from infrastructor.engine import EngineQuery, Reply, check_reply
+from infrastructor.errors import (
+    CommandFailed,
+    CommandNotAvailable,
+    EngineUnavailable,
+    InfrastructorError,
+    ParseError,
+    UndeclaredCommand,
+)
 from infrastructor.flight import Flight
 from infrastructor.operation import Answer, Operation, Params, Result
-from infrastructor.ports import AuditRecord, Caller, CommandOutput, Device, DeviceLinks, DeviceRegistry, MetricStore
+from infrastructor.ports import (
+    AuditRecord,
+    Caller,
+    CommandOutput,
+    Device,
+    DeviceLinks,
+    DeviceRegistry,
+    MetricStore,
+    Via,
+)
 from infrastructor.sanitize import clean
 
 if TYPE_CHECKING:
@@ -95,6 +112,25 @@ class RunContext:
         output = await self.service.ssh.execute_command(device, line, operation_id=self.record.operation_id)
         _check(command, output, device)
         return command.parse(output)
+
+    async def ask(self, query: EngineQuery[T]) -> Reply[T]:
+        device = self.device
+        if type(query) not in self.declared.queries:
+            raise UndeclaredCommand(f"{self.declared.name} does not declare {type(query).__name__}.")
+        call = query.render()
+        if self.flight is not None:
+            self.flight.asked = True
+        try:
+            reply = await self.service.ssh.ask_engine(device, call)
+        except EngineUnavailable:
+            command = query.command()
+            if command is None:
+                raise
+            return Reply(await self.run(command), Via.CLI)
+        finally:
+            self.record.commands.append(f"engine GET {call.target}"[:_AUDITED_LINE])
+        check_reply(query, reply, device)
+        return Reply(query.parse(reply), reply.via)
 
     async def call(self, operation: Operation[P, R], params: P) -> Answer[R]:
         if operation not in self.declared.uses:

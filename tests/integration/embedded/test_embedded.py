@@ -295,9 +295,7 @@ async def test_nothing_is_left_running_when_one_of_them_cannot_start(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = folder / "valkey-server"
-    _write(slow, f'#!/bin/sh\n(sleep 0.3; exec {valkey.program()} "$@") > /dev/null 2>&1 &\n')
-    slow.chmod(0o755)
-    folder.chmod(0o755)
+    _write(slow, f'#!/bin/sh\n(sleep 0.3; exec {valkey.program()} "$@") > /dev/null 2>&1 &\n', mode=0o755)
     monkeypatch.setattr(embedded, "program", lambda: slow)
     monkeypatch.setattr(valkey, "program", lambda: slow)
     monkeypatch.setattr(postgres, "programs", lambda: folder)  # no initdb there: it fails at once
@@ -408,5 +406,7 @@ def _files(path: Path) -> list[Path]:
     return list(path.iterdir())
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str, mode: int = 0o644) -> None:
     path.write_text(text)
+    path.chmod(mode)
+    path.parent.chmod(path.parent.stat().st_mode | 0o011)
