@@ -34,6 +34,7 @@ from infrastructor.ssh.follow import follow
 from infrastructor.ssh.link import DeviceLink, LinkCarrier
 from infrastructor.ssh.local import LocalCarrier
 from infrastructor.ssh.statistics import Counters
+from infrastructor.ssh.texts import texts
 
 Resolve = Callable[[str], Awaitable[Device | None]]
 MAX_HOPS = 5
@@ -52,6 +53,7 @@ class AsyncSSHClient:
         self._links: dict[UUID, DeviceLink] = {}
         self._engines: dict[UUID, Engine] = {}
         self._counters = Counters()
+        self._texts = texts()
         self._detached = DetachedRuns()
         self._sweeper: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
@@ -163,7 +165,7 @@ class AsyncSSHClient:
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
         link = self._links[device.id] = DeviceLink(
-            device, self._connect, self._counters, self._settings.ssh_login_timeout_s
+            device, self._connect, self._counters, self._texts, self._settings.ssh_login_timeout_s
         )
         if self._sweeper is None:
             self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
