@@ -140,6 +140,22 @@ class DeviceLink:
         self._wait(waiter)
         return await waiter
 
+    def hold(self, end: Callable[[], None]) -> Callable[[], None]:
+        """Count a session that somebody opened on the carrier himself, until the result is called.
+
+        `end` is called when commands would find no session otherwise.
+        """
+        lanes = self._lanes
+        if lanes is None:
+            return lambda: None
+        lanes.holders.append(end)
+
+        def release() -> None:
+            if end in lanes.holders:
+                lanes.holders.remove(end)
+
+        return release
+
     def _submit(self, request: Request) -> None:
         self.last_used = self._loop.time()
         if self._lanes is not None and self.carrier is not None and self.carrier.alive:
