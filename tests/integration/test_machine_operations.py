@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ from infrastructor.ports import Caller, Device, Interface, Role
 from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.ssh.client import AsyncSSHClient
 from tests.fakes import FakeAudit, FakeCache, FakeDevices, FakeMetrics, FakePlans
-from tests.support.programs import need_root
+from tests.support.programs import need_root, program
 from tests.support.sshd import client, registry, ssh_folder, ssh_host, sshd  # noqa: F401
 
 VIEWER = Caller(principal="anna", role=Role.VIEWER, interface=Interface.CLI)
@@ -131,3 +132,15 @@ async def test_log_search_merges_devices_by_time(service: UnifiedDataCollectionS
     older = await ask(service, "log_search", selector="*", source=f"file:{log}", limit=40, cursor=page.next_cursor)
     assert older.lines[-1].time <= page.lines[0].time
     assert not {(row.device, row.message) for row in older.lines} & {(row.device, row.message) for row in page.lines}
+
+
+async def test_package_updates_tells_what_apt_would_do(service: UnifiedDataCollectionService) -> None:
+    program("apt-get")
+    command = ["apt-get", "-s", "-q", "dist-upgrade"]
+    simulated = await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, text=True)
+    result = await ask(service, "package_updates", device="host", limit=500)
+    if result.manager == "apt":
+        assert result.total == sum(line.startswith("Inst ") for line in simulated.stdout.splitlines())
+        security = [update.security for update in result.updates]
+        assert security == sorted(security, reverse=True)
+    assert result.lists_age_seconds is None or result.lists_age_seconds >= 0
