@@ -9,7 +9,16 @@ from infrastructor.command import Command
 from infrastructor.errors import CommandFailed, CommandNotAvailable, InfrastructorError, ParseError, UndeclaredCommand
 from infrastructor.flight import Flight
 from infrastructor.operation import Answer, Operation, Params, Result
-from infrastructor.ports import AuditRecord, Caller, CommandOutput, Device, DeviceLinks, DeviceRegistry, MetricStore
+from infrastructor.ports import (
+    AuditRecord,
+    Caller,
+    CommandOutput,
+    Device,
+    DeviceLinks,
+    DeviceRegistry,
+    DriveStore,
+    MetricStore,
+)
 from infrastructor.sanitize import clean
 
 if TYPE_CHECKING:
@@ -61,6 +70,10 @@ class RunContext:
     @property
     def metrics(self) -> MetricStore:
         return self.service.metrics
+
+    @property
+    def drives(self) -> DriveStore | None:
+        return self.service.drives
 
     def operation(self, name: str) -> Operation[Any, Any]:
         return self.service.operation(name)

@@ -411,3 +411,23 @@ class MetricStore(Protocol):
     async def history(self, device_id: UUID, since: datetime, limit: int = 1000) -> Sequence[MetricSample]:
         """Samples since then, oldest first."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriveSample:
+    """Counters of one drive at the time they took these values. `drive` is its model and serial number."""
+
+    device_id: UUID
+    drive: str
+    sampled_at: datetime
+    counters: Mapping[str, int]
+
+
+class DriveStore(Protocol):
+    """What drives' counters were; a row for each change, and none for a drive at rest."""
+
+    async def add(self, samples: Sequence[DriveSample]) -> None: ...
+
+    async def history(self, device_id: UUID, since: datetime) -> Sequence[DriveSample]:
+        """All samples of a device since then and, of each drive, the last one before; oldest first."""
+        ...

@@ -144,3 +144,9 @@ async def test_package_updates_tells_what_apt_would_do(service: UnifiedDataColle
         security = [update.security for update in result.updates]
         assert security == sorted(security, reverse=True)
     assert result.lists_age_seconds is None or result.lists_age_seconds >= 0
+
+
+async def test_drive_health_says_when_there_is_no_drive_to_judge(service: UnifiedDataCollectionService) -> None:
+    program("smartctl")
+    result = await ask(service, "drive_health", device="host")
+    assert bool(result.drives) is (result.note is None or "history" in result.note)

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from infrastructor.command import Command
 from infrastructor.domains.drives.diskstats import DiskSample, reading
+from infrastructor.domains.drives.smartctl import DriveReading, Scanned, drive, scan
 from infrastructor.errors import ParseError
 from infrastructor.ports import CommandOutput, Lane
 from infrastructor.sanitize import clean
@@ -14,6 +15,10 @@ _HEADER = re.compile(r"^==> (/[^\n]+) <==\n", re.MULTILINE)
 _LABEL = re.compile(r"^/sys/block/([^/]+)/(?:device/model|dm/name|md/level)$")
 _MEMBER = re.compile(r"^/sys/block/([^/]+)/slaves/([^/]+)$")
 _SHOWN_LABEL = 100
+
+# What a device says its drives are called is put into a command line: only what such names look like.
+DRIVE_NAME = re.compile(r"/dev/[A-Za-z0-9][A-Za-z0-9_./:-]{0,200}\Z")
+DRIVE_TYPE = re.compile(r"[a-z][a-z0-9_+]{0,30}(?:[,+/:][a-z0-9_+]{1,30}){0,4}\Z")
 
 
 @dataclass(frozen=True)
@@ -73,3 +78,38 @@ class SampleDisks(ReadDisks):
 
     lane = Lane.SLOW
     interval_seconds: float | None = 0.5
+
+
+# A mask of findings about the drive; 126 and 127 are the shell's own.
+_ANY_STATUS = frozenset(range(256)) - {126, 127}
+
+
+@dataclass(frozen=True)
+class ScanDrives(Command[tuple[Scanned, ...]]):
+    """The drives smartctl can speak to: SATA, SAS, NVMe, behind USB bridges and RAID controllers."""
+
+    template = "smartctl --scan-open --json"
+    needs = "smartctl"
+    sudo = True
+    ok_statuses = _ANY_STATUS
+    lane = Lane.SLOW
+
+    def parse(self, output: CommandOutput) -> tuple[Scanned, ...]:
+        return scan(output.text)
+
+
+@dataclass(frozen=True)
+class ReadDrive(Command[DriveReading]):
+    """All that one drive says of itself. A sleeping disk is left asleep."""
+
+    template = "smartctl --json --xall --nocheck=standby --device={type} -- {name}"
+    needs = "smartctl"
+    sudo = True
+    ok_statuses = _ANY_STATUS
+    timeout = timedelta(seconds=45)
+    lane = Lane.SLOW
+    name: str
+    type: str = "auto"
+
+    def parse(self, output: CommandOutput) -> DriveReading:
+        return drive(output.text, self.name, self.type)

@@ -1,5 +1,7 @@
 """Results of the drive operations. None is unknown; bytes, seconds and percent are in the names."""
 
+from enum import StrEnum
+
 from pydantic import Field
 
 from infrastructor.operation import Result
@@ -31,3 +33,58 @@ class DriveStats(Result):
     sampled_over_seconds: float = Field(description="Length of the interval.")
     drives: list[DriveIo] = Field(description="Those that did something, busiest first; partitions folded in.")
     idle: list[str] = Field(description="Names of those that did nothing.")
+
+
+class Level(StrEnum):
+    """How bad: of a drive, or of one finding (note: worth knowing, no reason to act)."""
+
+    OK = "ok"
+    NOTE = "note"
+    WATCH = "watch"
+    FAILING = "failing"
+    UNKNOWN = "unknown"
+
+
+class Finding(Result):
+    """One reason for a verdict."""
+
+    level: Level = Field(description="failing, watch or note.")
+    code: str = Field(description="Rule or counter, e.g. pending, wear, smart_status.")
+    evidence: str = Field(description="What was read, with its values.")
+    predicts: str | None = Field(description="What it means for the drive.")
+
+
+class Trend(Result):
+    """A count that grew, from the stored history."""
+
+    counter: str = Field(description="e.g. reallocated, crc_errors.")
+    value: int = Field(description="Now.")
+    grown_in_24_hours: int | None = Field(description="None: the history is shorter.")
+    grown_in_7_days: int | None = Field(description="Since the history began, where it is shorter.")
+
+
+class Drive(Result):
+    """One drive, its verdict and the evidence."""
+
+    name: str = Field(description="Device file, e.g. /dev/sda.")
+    type: str = Field(description="How smartctl addresses it: sat, nvme, scsi, megaraid,3 …")
+    model: str | None = Field(description="Model.")
+    serial: str | None = Field(description="Serial number.")
+    size_bytes: int | None = Field(description="Capacity.")
+    verdict: Level = Field(description="ok, watch, failing or unknown.")
+    temperature_celsius: int | None = Field(description="Now.")
+    power_on_hours: int | None = Field(description="Time powered on.")
+    wear_percent: int | None = Field(description="Rated endurance used up; flash only.")
+    counters: dict[str, int] = Field(description="Defects and errors that are not zero.")
+    findings: list[Finding] = Field(description="Why, worst first; empty for a drive without any.")
+    trends: list[Trend] = Field(description="Counts that grew within a week.")
+
+
+class DriveHealth(Result):
+    """SMART health of the drives of a device, worst first."""
+
+    device: str = Field(description="Device name.")
+    verdict: Level = Field(description="The worst of its drives; unknown without any.")
+    counts: dict[str, int] = Field(description="How many drives per verdict.")
+    drives: list[Drive] = Field(description="Worst first.")
+    note: str | None = Field(description="What limits this answer: no drives, no history.")
