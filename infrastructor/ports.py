@@ -143,6 +143,7 @@ class CommandLine:
     max_output_bytes: int = 1 << 20
     lane: Lane = Lane.FAST
     sudo: bool = False
+    plain: bool = False  # one program with its arguments, no script: sudo can be asked for it alone
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: that costs a microsecond, on every command of every device
@@ -178,7 +179,7 @@ class Capabilities(BaseModel):
     os_name: str | None = Field(default=None, description="PRETTY_NAME from os-release.")
     user: str | None = Field(default=None, description="The login user.")
     is_root: bool = Field(default=False, description="Whether the login user is root.")
-    sudo: str = Field(default="none", description="root, nopasswd, password or none.")
+    sudo: str = Field(default="none", description="root, nopasswd, limited (single programs), password or none.")
     busybox: bool = Field(default=False, description="True when the common tools are BusyBox applets.")
     tools: frozenset[str] = Field(default=frozenset(), description="Programs found on the device's PATH.")
     docker_socket: str | None = Field(default=None, description="A Docker or Podman socket the user may use.")

@@ -29,9 +29,7 @@ _YOUNGEST_S, _OLDEST_S = 1.0, 300.0  # a reading of this age is worth comparing 
 class DriveStatsParams(DeviceParams):
     """Input of drive_stats."""
 
-    interval_seconds: float | None = Field(
-        default=None, ge=0.2, le=5, description="Measure so long; default: since the last call."
-    )
+    interval_seconds: float | None = Field(default=None, ge=0.2, le=5, description="Default: since the last call.")
 
 
 @operation(
@@ -68,7 +66,7 @@ class DriveHealthParams(CachedParams):
     commands=(ScanDrives, ReadDrive),
 )
 async def drive_health(ctx: Context, params: DriveHealthParams) -> DriveHealth:
-    """Judge each drive by SMART and its stored past: ok, watch or failing, with evidence. Wakes no sleeping disk."""
+    """Judge each drive by SMART and its past: ok, watch or failing, with evidence. Wakes no sleeping disk."""
     scanned = await ctx.run(ScanDrives())
     known = [row for row in scanned if DRIVE_NAME.match(row.name) and DRIVE_TYPE.match(row.type)]
     readings = _without_twins(await asyncio.gather(*(_read(ctx, row) for row in known)))

@@ -49,13 +49,11 @@ SourceList = Annotated[
     str,
     Field(
         max_length=1000,
-        description="Comma list: system, journal, kernel, logread, unit:ssh, file:/var/log/x, container:web.",
+        description="Comma list of system, kernel, unit:x, file:/var/log/x, container:x.",
     ),
 ]
 # Spelled out as an enumeration it would cost every listing of the tools thirty tokens, twice.
-Level = Annotated[
-    Priority, WithJsonSchema({"type": "string", "description": "emerg … err, warning … debug: this bad or worse."})
-]
+Level = Annotated[Priority, WithJsonSchema({"type": "string", "description": "err, warning …: or worse."})]
 Moment = Annotated[str, StringConstraints(min_length=1, max_length=40)]
 Cursor = Annotated[
     str,
@@ -83,7 +81,7 @@ class LogQueryParams(Filters, OneDevice):
     """Input of log_query."""
 
     device: DeviceName
-    boot: int | None = Field(default=None, ge=-100, le=0, description="0 this boot, -1 the one before.")
+    boot: int | None = Field(default=None, ge=-100, le=0, description="0 this, -1 the last.")
     rotated: bool = Field(default=False, description="Read rotated files too.", json_schema_extra=PLAIN)
 
 
@@ -226,7 +224,7 @@ class LogSearchParams(Filters):
 
 @operation(name="log_search", effect=Effect.READ, route="GET /api/fleet/logs", fan_out=True)
 async def log_search(ctx: Context, params: LogSearchParams) -> LogSearch:
-    """Search the logs of many devices, merged by time. Use it to see what happened across the fleet around a moment."""
+    """Search the logs of many devices, merged by time. Use it for what happened across the fleet."""
     newest, shown = read_cursor(params.cursor)
     devices = select(await ctx.devices.all(), params.selector)
     asked = params.model_dump(mode="json", exclude={"selector", "cursor"}, exclude_none=True)

@@ -36,7 +36,7 @@ class PackageUpdatesParams(CachedParams):
     commands=(ListAptUpdates, ListDnfUpdates, ListApkUpdates, ListPacmanUpdates, ReadRebootState),
 )
 async def package_updates(ctx: Context, params: PackageUpdatesParams) -> PackageUpdates:
-    """List pending updates, security first, and whether a reboot is due. Changes nothing: no list is refreshed."""
+    """List pending updates, security first, and whether a reboot is due. No list is refreshed."""
     name = ctx.device.hostname
     if not (await ctx.links.capabilities(ctx.device)).tools & _MANAGERS:
         raise CommandNotAvailable(
