@@ -118,7 +118,7 @@ def test_wear_tells_the_days_left_at_its_pace() -> None:
     [
         ({"passed": False}, "smart_status", Level.FAILING),
         ({"crossed": (Crossed(5, "Reallocated_Sector_Ct", 1, 36, True, True),)}, "attribute_5", Level.FAILING),
-        ({"crossed": (Crossed(190, "Airflow_Temperature_Cel", 40, 45, False, False),)}, "attribute_190", Level.WATCH),
+        ({"crossed": (Crossed(190, "Airflow_Temperature_Cel", 40, 45, False, False),)}, "attribute_190", Level.NOTE),
         ({"counters": {"critical_warning": 0x08}}, "critical_warning", Level.FAILING),
         ({"counters": {"critical_warning": 0x02}}, "critical_warning", Level.WATCH),
         ({"counters": {"spare_percent": 5, "spare_threshold_percent": 10}}, "spare", Level.FAILING),

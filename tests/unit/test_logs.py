@@ -136,3 +136,9 @@ def test_syslog_lines_of_all_dialects_come_apart() -> None:
     parsed = split("2026-11-21T12:00:00.123456+00:00 nas sshd[1]: Accepted")
     assert (parsed.process, parsed.priority, parsed.message) == ("sshd[1]", None, "Accepted")
     assert split("no syslog line").message == "no syslog line"
+
+
+def test_a_moment_with_more_lines_than_are_read_at_a_time_does_not_end_the_pages() -> None:
+    part = Part([line(70, "same") for _ in range(3)], complete=False)
+    page, cursor = merge([part], 2, micros(line(70, "").time), 3)
+    assert (page, cursor) == ([], f"{micros(line(70, '').time) - 1}-0")

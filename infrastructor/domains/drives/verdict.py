@@ -22,6 +22,13 @@ _WEAR_SPAN = timedelta(days=7)
 _WEAR_SOON_DAYS, _WEAR_WATCH_PERCENT = 180, 90
 _HOT_SPINNING, _HOT_FLASH = 60, 70  # Celsius, for drives that do not tell their own limit
 
+# By (prefailure, now): old-age attributes that once crossed, as a hot summer leaves them, are no reason to act.
+_CROSSED = {
+    (True, True): Level.FAILING,
+    (True, False): Level.WATCH,
+    (False, True): Level.WATCH,
+    (False, False): Level.NOTE,
+}
 _DEFECTS = {
     "reallocated": "Bad sectors were replaced by spares. Growth often precedes failure by days to months.",
     "reallocation_events": "Attempts to replace bad sectors. Growth often precedes failure.",
@@ -111,10 +118,10 @@ def _by_level(reading: DriveReading) -> list[Finding]:
             _finding(Level.FAILING, "smart_status", "The drive predicts its own failure.", "Copy the data, replace it.")
         )
     for attribute in reading.crossed:
-        level = Level.FAILING if attribute.prefailure and attribute.now else Level.WATCH
+        level = _CROSSED[attribute.prefailure, attribute.now]
         when = "is at" if attribute.now else "once was at"
         text = f"{attribute.name} ({attribute.id}) {when} its threshold: {attribute.value} of {attribute.threshold}."
-        predicts = "The maker expects failure soon." if attribute.prefailure else "Worn beyond what it was made for."
+        predicts = "The maker expects failure soon." if attribute.prefailure else "Age, wear or heat, not failure."
         found.append(_finding(level, f"attribute_{attribute.id}", text, predicts))
     counters = reading.counters
     for bit, level, name, predicts in _WARNINGS:

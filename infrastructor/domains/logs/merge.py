@@ -45,8 +45,11 @@ def merge(parts: Sequence[Part[L]], limit: int, newest: int | None, shown: int) 
         kept.append(line)
     kept.reverse()
     more = len(kept) < len(candidates) or any(not part.complete for part in parts)
-    if not kept or not more:
+    if not more:
         return kept, None
+    if not kept:
+        # More lines of one moment than are read at a time: the rest of it is passed over, what is older is not.
+        return kept, f"{newest - 1}-0" if newest else None
     oldest = micros(kept[0].time)
     same = sum(1 for line in kept if micros(line.time) == oldest)
     return kept, f"{oldest}-{same + (skipped if oldest == newest else 0)}"

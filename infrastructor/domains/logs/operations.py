@@ -21,7 +21,13 @@ from infrastructor.domains.logs.models import (
 )
 from infrastructor.domains.logs.patterns import as_extended, as_literal
 from infrastructor.domains.logs.times import from_micros, instant, read_cursor, seconds
-from infrastructor.errors import CommandNotAvailable, DataCollectionError, InfrastructorError, ValidationFailed
+from infrastructor.errors import (
+    CommandFailed,
+    CommandNotAvailable,
+    DataCollectionError,
+    InfrastructorError,
+    ValidationFailed,
+)
 from infrastructor.fleet import Selector, fan_out, select
 from infrastructor.operation import PLAIN, Context, DeviceName, Operation, Params, operation
 from infrastructor.operation import DeviceParams as OneDevice
@@ -30,7 +36,7 @@ from infrastructor.ports import Effect
 
 _SOURCES_MOST = 8
 _FLEET_DEADLINE_S = 60.0
-_LINES_MOST = 2000  # asked of one source
+_LINES_MOST = 5000  # asked of one source
 _SOURCE = re.compile(
     r"^(?:system|journal|kernel|logread"
     r"|unit:(?P<unit>[A-Za-z0-9:_.\\@-]{1,256})"
@@ -43,6 +49,7 @@ _WORDS = {
     "err": "emerg|alert|crit|fatal|panic|err|fail|segfault|denied|refused|unable|cannot",
     "warning": "emerg|alert|crit|fatal|panic|err|fail|segfault|denied|refused|unable|cannot|warn|timed? ?out",
 }
+_MAY_NOT = "Add the login user to group systemd-journal or adm on the device."
 _OTHER_SOURCE = "Ask for a source that it has: journal, file:/var/log/… or container:…."
 
 SourceList = Annotated[
@@ -141,7 +148,10 @@ async def _read(ctx: Context, query: _Query, name: str) -> Excerpt | DataCollect
     except DataCollectionError as error:
         return error
     if excerpt.failure is not None:
-        return DataCollectionError(f"{name} on {ctx.device.hostname} could not be read: {excerpt.failure}", hint="")
+        return CommandFailed(
+            f"{name} on {ctx.device.hostname} could not be read: {excerpt.failure}",
+            hint=_MAY_NOT if excerpt.restricted else "Ask for another boot, unit or source.",
+        )
     return excerpt
 
 
@@ -208,7 +218,7 @@ def _match(name: str) -> re.Match[str]:
 def _remarks(name: str, excerpt: Excerpt, priority: Priority | None) -> list[SourceProblem]:
     found = []
     if excerpt.restricted:
-        found.append("Shows only what the login user may see: add it to group systemd-journal or adm.")
+        found.append(f"Shows only what the login user may see. {_MAY_NOT}")
     textual = excerpt.source is not None and excerpt.source.startswith(("file:", "container:", "logread"))
     if priority in _WORDS and textual and not any(line.priority for line in excerpt.lines):
         found.append(f"This log has no levels; lines were chosen by words that stand for {priority}.")

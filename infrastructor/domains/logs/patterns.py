@@ -62,7 +62,7 @@ def as_extended(pattern: str) -> str:
         if token["open"]:
             groups.append(False)
         elif token["close"]:
-            closed_complex = groups.pop()
+            closed_complex = groups.pop() if groups else True
         elif token["or"]:
             groups = [True] * len(groups)
         words.append(_translated(pattern, token))
