@@ -55,8 +55,6 @@ class Sudo:
         self._no_shell.pop(device_id, None)
 
     def _knows_refusal(self, link: DeviceLink) -> bool:
-        if link.capabilities is not None and link.capabilities.sudo == "limited":
-            return True
         known = self._no_shell.get(link.device.id)
         return known is not None and known[0] is link and asyncio.get_running_loop().time() - known[1] < REMEMBERED_S
 

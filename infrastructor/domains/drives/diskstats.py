@@ -13,6 +13,7 @@ from infrastructor.sanitize import clean
 
 _SECTOR = 512
 _FIELDS = 14
+_SHOWN = 64  # rows an answer holds; with more, the busiest
 # Optical, floppy and ram disks; loops (their file's disk has the I/O); paths below an NVMe multipath head.
 _LEFT_OUT = re.compile(r"^(loop|ram|sr|fd)\d+$|^nvme\d+c\d+n\d+$|^mmcblk\d+(boot|rpmb)\d*$")
 _PARTITION = re.compile(r"^((sd|vd|xvd|hd)[a-z]+\d+|(nvme\d+n\d+|mmcblk\d+|nbd\d+|md\d+|loop\d+|zd\d+)p\d+)$")
@@ -97,7 +98,9 @@ def compare(device: str, before: Reading, after: Reading, sample: DiskSample) ->
             continue
         busy.append(_row(name, earlier, later, seconds, sample))
     busy.sort(key=lambda row: (-(row.busy_percent or 0.0), row.name))
-    return DriveStats(device=device, sampled_over_seconds=round(seconds, 2), drives=busy, idle=sorted(idle))
+    return DriveStats(
+        device=device, sampled_over_seconds=round(seconds, 2), drives=busy[:_SHOWN], idle=sorted(idle)[:_SHOWN]
+    )
 
 
 def _row(name: str, earlier: Counters, later: Counters, seconds: float, sample: DiskSample) -> DriveIo:

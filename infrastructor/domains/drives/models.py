@@ -31,7 +31,7 @@ class DriveStats(Result):
 
     device: str = Field(description="Device name.")
     sampled_over_seconds: float = Field(description="Length of the interval.")
-    drives: list[DriveIo] = Field(description="Those that did something, busiest first; partitions folded in.")
+    drives: list[DriveIo] = Field(description="The 64 busiest of those that did something; partitions folded in.")
     idle: list[str] = Field(description="Names of those that did nothing.")
 
 
@@ -86,5 +86,5 @@ class DriveHealth(Result):
     device: str = Field(description="Device name.")
     verdict: Level = Field(description="The worst of its drives; unknown without any.")
     counts: dict[str, int] = Field(description="How many drives per verdict.")
-    drives: list[Drive] = Field(description="Worst first.")
+    drives: list[Drive] = Field(description="Worst first, 64 at most; counts tells of all.")
     note: str | None = Field(description="What limits this answer: no drives, no history.")

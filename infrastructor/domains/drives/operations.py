@@ -20,6 +20,7 @@ from infrastructor.operation import Cache, CachedParams, Context, DeviceParams, 
 from infrastructor.ports import DriveSample, Effect
 
 _FIRST_INTERVAL_S = 0.5
+_SHOWN = 64
 _HISTORY = timedelta(days=365)
 _ORDER = [Level.FAILING, Level.WATCH, Level.UNKNOWN, Level.OK]
 _NO_COUNT = frozenset({"wear_percent", "spare_percent", "spare_threshold_percent"})
@@ -81,7 +82,7 @@ async def drive_health(ctx: Context, params: DriveHealthParams) -> DriveHealth:
         device=ctx.device.hostname,
         verdict=drives[0].verdict if drives else Level.UNKNOWN,
         counts=dict(Counter(drive.verdict for drive in drives)),
-        drives=drives,
+        drives=drives[:_SHOWN],
         note=note,
     )
 
