@@ -17,13 +17,14 @@ from infrastructor.ids import uuid7
 from infrastructor.memory import settle
 from infrastructor.ports import Device, DeviceRegistry, Transport
 from infrastructor.report import HealthSource
-from infrastructor.scheduler import Scheduler, collect_metrics
+from infrastructor.scheduler import Scheduler, collect_drives, collect_metrics
 from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.settings import Settings
 from infrastructor.ssh.client import AsyncSSHClient
 from infrastructor.storage import migrate
 from infrastructor.storage.audit import PostgresAuditLog
 from infrastructor.storage.devices import PostgresDeviceRegistry
+from infrastructor.storage.drives import PostgresDriveStore
 from infrastructor.storage.metrics import PostgresMetricStore
 from infrastructor.storage.plans import PostgresPlanStore
 from infrastructor.storage.pool import Database
@@ -82,6 +83,7 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
             audit=audit,
             metrics=metrics,
             plans=PostgresPlanStore(database),
+            drives=PostgresDriveStore(database),
             read_only=settings.read_only,
         )
         stack.push_async_callback(service.drain)
@@ -90,6 +92,7 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
         await register_this_machine(devices)
         scheduler = Scheduler()
         scheduler.every(settings.metrics_interval_s, "metrics", partial(collect_metrics, service))
+        scheduler.every(settings.drives_interval_s, "drives", partial(collect_drives, service))
         scheduler.every(_RETENTION_EVERY_S, "retention", partial(_apply_retention, database, settings))
         scheduler.every(_SETTLE_EVERY_S, "memory", _settle)
         yield Application(

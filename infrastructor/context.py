@@ -24,6 +24,7 @@ from infrastructor.ports import (
     Device,
     DeviceLinks,
     DeviceRegistry,
+    DriveStore,
     MetricStore,
     Via,
 )
@@ -78,6 +79,10 @@ class RunContext:
     @property
     def metrics(self) -> MetricStore:
         return self.service.metrics
+
+    @property
+    def drives(self) -> DriveStore | None:
+        return self.service.drives
 
     def operation(self, name: str) -> Operation[Any, Any]:
         return self.service.operation(name)

@@ -31,6 +31,7 @@ from infrastructor.ports import (
     Device,
     DeviceLinks,
     DeviceRegistry,
+    DriveStore,
     Effect,
     MetricStore,
 )
@@ -167,6 +168,11 @@ class Context(Protocol):
 
     @property
     def metrics(self) -> MetricStore: ...
+
+    @property
+    def drives(self) -> DriveStore | None:
+        """The history of drives, where one is kept."""
+        ...
 
     def recall(self) -> Any:
         """What the previous run of this operation on this device left with `remember`, or None."""

@@ -144,6 +144,7 @@ class CommandLine:
     max_output_bytes: int = 1 << 20
     lane: Lane = Lane.FAST
     sudo: bool = False
+    plain: bool = False  # one program with its arguments, no script: sudo can be asked for it alone
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: that costs a microsecond, on every command of every device
@@ -206,7 +207,7 @@ class Capabilities(BaseModel):
     os_name: str | None = Field(default=None, description="PRETTY_NAME from os-release.")
     user: str | None = Field(default=None, description="The login user.")
     is_root: bool = Field(default=False, description="Whether the login user is root.")
-    sudo: str = Field(default="none", description="root, nopasswd, password or none.")
+    sudo: str = Field(default="none", description="root, nopasswd, limited (single programs), password or none.")
     busybox: bool = Field(default=False, description="True when the common tools are BusyBox applets.")
     tools: frozenset[str] = Field(default=frozenset(), description="Programs found on the device's PATH.")
     docker_socket: str | None = Field(default=None, description="A Docker or Podman socket the user may use.")
@@ -456,4 +457,24 @@ class MetricStore(Protocol):
 
     async def history(self, device_id: UUID, since: datetime, limit: int = 1000) -> Sequence[MetricSample]:
         """Samples since then, oldest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriveSample:
+    """Counters of one drive at the time they took these values. `drive` is its model and serial number."""
+
+    device_id: UUID
+    drive: str
+    sampled_at: datetime
+    counters: Mapping[str, int]
+
+
+class DriveStore(Protocol):
+    """What drives' counters were; a row for each change, and none for a drive at rest."""
+
+    async def add(self, samples: Sequence[DriveSample]) -> None: ...
+
+    async def history(self, device_id: UUID, since: datetime) -> Sequence[DriveSample]:
+        """All samples of a device since then and, of each drive, the last one before; oldest first."""
         ...

@@ -3,6 +3,7 @@
 `infrastructor reference` writes the pages; `--check` tells when they are stale.
 """
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,9 +65,21 @@ def _rules(command: type[Command[Any]]) -> list[str]:
     if command.script is not None:
         return []  # a script is no single program; it must be allowed by hand, knowingly
     program, *words = command.template.split()
-    pattern = " ".join(_escaped(word) for word in words)
+    defaults = {field.name: field.default for field in dataclasses.fields(command)}
+    pattern = "".join(_optional(command, word, defaults) for word in words).removeprefix(" ")
     paths = [program] if program.startswith("/") else [f"{folder}/{program}" for folder in ("/usr/sbin", "/usr/bin")]
     return [f"{path} ^{pattern}$" if pattern else f'{path} ""' for path in paths]
+
+
+def _optional(command: type[Command[Any]], word: str, defaults: Mapping[str, Any]) -> str:
+    """A word with the blank before it, as often as the command may write it."""
+    name = word.partition("{")[2].partition("}")[0]
+    default = defaults.get(name, dataclasses.MISSING)
+    if isinstance(default, bool):
+        return f"( {_escaped(command.flags[name])})?"
+    if default is None or isinstance(default, tuple):
+        return f"( {_escaped(word)}){'?' if default is None else '*'}"
+    return f" {_escaped(word)}"
 
 
 def _escaped(word: str) -> str:

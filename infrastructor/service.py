@@ -41,6 +41,7 @@ from infrastructor.ports import (
     Caller,
     Device,
     DeviceRegistry,
+    DriveStore,
     Effect,
     Interface,
     MetricStore,
@@ -70,6 +71,7 @@ class UnifiedDataCollectionService:
         audit: AuditLog,
         metrics: MetricStore,
         plans: PlanStore,
+        drives: DriveStore | None = None,
         read_only: bool = False,
     ) -> None:
         self.operations = {operation.name: operation for operation in operations}
@@ -78,6 +80,7 @@ class UnifiedDataCollectionService:
         self.cache = cache
         self.audit = audit
         self.metrics = metrics
+        self.drives = drives
         self.read_only = read_only
         self.memory: dict[tuple[str, UUID], Any] = {}
         self._swept: dict[tuple[str, UUID], str] = {}

@@ -61,6 +61,8 @@ class Settings(BaseSettings):
     metrics_interval_s: float = Field(default=60.0, description="How often the scheduler collects; 0 turns it off.")
     retention_metrics: timedelta = timedelta(days=90)
     retention_audit: timedelta = timedelta(days=365)
+    drives_interval_s: float = Field(default=86400.0, description="How often SMART data is collected; 0 turns it off.")
+    retention_drives: timedelta = timedelta(days=365)
 
     log_level: str = Field(default="INFO")
 

@@ -19,6 +19,7 @@ from infrastructor.ports import (
     CommandLine,
     CommandOutput,
     Device,
+    DriveSample,
     HostKey,
     LinkState,
     LinkStatus,
@@ -210,3 +211,18 @@ class FakeMetrics:
 
     async def history(self, device_id: UUID, since: datetime, limit: int = 1000) -> Sequence[MetricSample]:
         return [row for row in self.samples if row.device_id == device_id and row.timestamp >= since][:limit]
+
+
+class FakeDrives:
+    """DriveStore over a list."""
+
+    def __init__(self) -> None:
+        self.samples: list[DriveSample] = []
+
+    async def add(self, samples: Sequence[DriveSample]) -> None:
+        self.samples += samples
+
+    async def history(self, device_id: UUID, since: datetime) -> Sequence[DriveSample]:
+        mine = sorted((row for row in self.samples if row.device_id == device_id), key=lambda row: row.sampled_at)
+        last_before = {row.drive: row for row in mine if row.sampled_at < since}
+        return [*last_before.values(), *(row for row in mine if row.sampled_at >= since)]

@@ -34,6 +34,7 @@ from infrastructor.ssh.follow import follow
 from infrastructor.ssh.link import DeviceLink, LinkCarrier
 from infrastructor.ssh.local import LocalCarrier
 from infrastructor.ssh.statistics import Counters
+from infrastructor.ssh.sudo import Sudo
 from infrastructor.ssh.texts import texts
 
 Resolve = Callable[[str], Awaitable[Device | None]]
@@ -55,6 +56,7 @@ class AsyncSSHClient:
         self._counters = Counters()
         self._texts = texts()
         self._detached = DetachedRuns()
+        self._sudo = Sudo()
         self._sweeper: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -78,6 +80,11 @@ class AsyncSSHClient:
             and asyncio.get_running_loop().time() - link.capabilities_at < PROBE_FRESH_S
         ):
             raise link.lacks(line.needs)
+        if line.sudo:
+            return await self._sudo.run(link, line, lambda sent: self._send(link, sent, operation_id))
+        return await self._send(link, line, operation_id)
+
+    async def _send(self, link: DeviceLink, line: CommandLine, operation_id: UUID | None) -> CommandOutput:
         if line.lane is Lane.CHANGE:
             return await self._detached.run(link, line, operation_id)
         return await link.read(line)
@@ -128,6 +135,7 @@ class AsyncSSHClient:
     async def forget(self, device_id: UUID) -> None:
         self._engines.pop(device_id, None)
         link = self._links.pop(device_id, None)
+        self._sudo.forget(device_id)
         if link is not None:
             await link.close()
 

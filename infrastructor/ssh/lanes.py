@@ -360,4 +360,5 @@ def no_sudo(name: str, said: str) -> CommandNotAvailable:
         what,
         hint="Log in as root, or allow it with a sudoers line such as 'USER ALL=(root) NOPASSWD: ALL'.",
         program="sudo",
+        installed=not what.startswith(f"{name} has no sudo"),
     )
