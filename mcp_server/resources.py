@@ -6,6 +6,7 @@ from typing import Any
 from fastmcp.exceptions import FastMCPError, ResourceError
 from fastmcp.exceptions import ValidationError as InvalidParams
 from fastmcp.resources import Resource, ResourceContent, ResourceResult, ResourceTemplate
+from fastmcp.server.dependencies import get_context
 from pydantic import AnyUrl, PrivateAttr
 
 from infrastructor.errors import InfrastructorError, NotFound, ValidationFailed
@@ -34,6 +35,7 @@ class OperationResource(Resource):
 
     async def read(self) -> ResourceResult:
         try:
+            await self._screen()
             answer = await self._door.submit(self._operation, self._arguments)
         except InfrastructorError as error:
             raise _as_protocol_error(error) from None
@@ -41,9 +43,19 @@ class OperationResource(Resource):
             [ResourceContent(answer.body.decode(), mime_type=MIME_TYPE, meta=facts(answer))], meta=facts(answer)
         )
 
+    async def _screen(self) -> None:
+        """Refuse, with a record, what no name and no path holds, however it was encoded in the URI."""
+        for name, value in self._arguments.items():
+            if _climbs(value):
+                error = ValidationFailed(
+                    f"{self._operation.name}: {name} holds a '..' segment or a NUL.", hint="Give the whole path."
+                )
+                await self._door.service.refuse(self._operation, self._door.caller(get_context()), error)
+                raise error
+
 
 class OperationTemplate(ResourceTemplate):
-    """A URI with parameters, `{device}` or `{path*}`. The service checks their values, so nothing else does."""
+    """A URI with parameters, `{device}`, `{path*}` or `{?at}`, decoded. What they must be, the service says."""
 
     _operation: Operation[Any, Any] = PrivateAttr()
     _door: Door = PrivateAttr()
@@ -73,6 +85,12 @@ def resources_of(
     ]
     templates = [OperationTemplate.of(operation, door) for operation in named if "{" in str(operation.resource_uri)]
     return plain, templates
+
+
+def _climbs(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(_climbs(item) for item in value)
+    return "\0" in value or ".." in value.replace("\\", "/").split("/")
 
 
 def _as_protocol_error(error: InfrastructorError) -> FastMCPError:

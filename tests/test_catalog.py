@@ -26,10 +26,11 @@ from mcp_server.schemas import input_schema, output_schema
 
 DOMAIN_WORDS = {
     "audit", "cache", "change", "compose", "config", "connectivity", "container", "device", "docker", "drive", "fleet",
-    "log", "network", "output", "package", "port", "process", "proxy", "server", "service", "stack", "system", "zfs",
+    "log", "network", "operation", "output", "package", "plan", "port", "process", "proxy", "server", "service",
+    "stack", "system", "zfs",
 }  # fmt: skip
 POSIX = {"cat", "date", "df", "head", "id", "ls", "ps", "stat", "tail", "test", "uname", "wc"}  # on every machine
-RESERVED = {"json"}  # an option of every command of the CLI
+RESERVED = {"json", "yes"}  # options of the CLI itself
 UNITLESS = re.compile(r"(^|_)(size|duration|uptime|age|memory|usage|temperature|interval|timeout|ttl|latency)$")
 
 # Tokens of name, description and input schema, as an assistant pays for them. The goal is 100 on average over the
