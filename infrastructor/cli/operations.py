@@ -123,6 +123,7 @@ def _yes(question: str) -> bool:
     try:
         return typer.confirm(question, err=True)
     except typer.Abort:  # Ctrl-C or the end of the input is no yes
+        typer.echo(err=True)
         return False
 
 
