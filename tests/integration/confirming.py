@@ -154,7 +154,7 @@ def run_cli(fortress: Fortress, *words: str, typed: str | None = None, **setting
     ran = CliRunner().invoke(app, [*words, "--json"], input=typed)
     if ran.exception is not None and not isinstance(ran.exception, SystemExit):
         raise ran.exception
-    codes = re.findall(r"^([a-z_]+): ", ran.stderr, flags=re.MULTILINE)
+    codes = re.findall(r"(?:^|\]: ?)([a-z_]+): ", ran.stderr, flags=re.MULTILINE)  # typed input is not echoed here
     shown = [line for line in ran.stdout.splitlines() if line.startswith("{")]
     return Said(None if shown else codes[-1] if codes else "no answer", json.loads(shown[-1]) if shown else {})
 
