@@ -76,15 +76,23 @@ class OperationTemplate(ResourceTemplate):
 def resources_of(
     operations: "list[Operation[Any, Any]]", door: Door
 ) -> tuple[list[OperationResource], list[OperationTemplate]]:
-    """The plain resources and the templates of these operations, in their order."""
+    """The plain resources in their order, and the templates with the more specific ones first."""
     named = [operation for operation in operations if operation.resource_uri is not None]
     plain = [
         OperationResource.of(operation, door, str(operation.resource_uri))
         for operation in named
         if "{" not in str(operation.resource_uri)
     ]
-    templates = [OperationTemplate.of(operation, door) for operation in named if "{" in str(operation.resource_uri)]
-    return plain, templates
+    with_variables = [operation for operation in named if "{" in str(operation.resource_uri)]
+    with_variables.sort(key=lambda operation: _specific_first(str(operation.resource_uri)))
+    return plain, [OperationTemplate.of(operation, door) for operation in with_variables]
+
+
+def _specific_first(uri: str) -> tuple[str, list[tuple[int, str]]]:
+    """Sorts `docker://{device}/containers/{name}` before `docker://{device}/{stack*}`, which would swallow it."""
+    scheme, _, rest = uri.partition("://")
+    segments = rest.partition("{?")[0].split("/")
+    return scheme, [(0 if "{" not in part else 2 if part.endswith("*}") else 1, part) for part in segments]
 
 
 def _climbs(value: Any) -> bool:
