@@ -174,7 +174,7 @@ class FakePlans:
         if plan is None or not _waits(plan) or (plan.needs_approval and plan.approved_by is None):
             return None
         self.rows[token_hash] = replace(plan, used_at=datetime.now(UTC))
-        return plan
+        return self.rows[token_hash]
 
     async def find(self, token_hash: str) -> StoredPlan | None:
         return self.rows.get(token_hash)

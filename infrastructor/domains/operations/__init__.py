@@ -1,1 +1,1 @@
-"""Runs of operations, and destructive plans: look at them, stop or approve them."""
+"""Running operations and waiting plans: how they stand, and how to stop them."""
