@@ -152,8 +152,11 @@ class UnifiedDataCollectionService:
     ) -> Declined:
         """A person saw the plan and did not agree: its token dies, and there is a record of it."""
         error = Declined(f"{operation.name} was not carried out: {why}.")
-        record = self._record(operation, caller, None)
-        record.params = {name: value for name, value in arguments.items() if name != "plan_token"}
+        try:  # through the model, which masks what is secret
+            params = operation.params.model_validate(arguments)
+        except ValidationError:
+            params = None
+        record = self._record(operation, caller, None, params)
         device = arguments.get("device")
         record.device = clean(device, 255) if isinstance(device, str) else None
         try:

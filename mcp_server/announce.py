@@ -1,7 +1,6 @@
 """Long work over MCP: the operation's id as soon as the work proves long, and a sign of life every two seconds."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import monotonic
@@ -34,6 +33,7 @@ class Announcer:
         self._done = 0.0
         self._total: float | None = None
         self._message = "running"
+        self.living: asyncio.Task[None] | None = None
 
     def started(self, operation_id: UUID) -> None:
         self._id = operation_id
@@ -45,31 +45,33 @@ class Announcer:
         self._total, self._message, self._said = total, message, monotonic()
         await self._context.report_progress(self._done, total, message)
 
-    async def live(self) -> None:
-        """Runs beside the operation until cancelled."""
-        await asyncio.sleep(FIRST_S)
+    def begin(self) -> None:
+        """Called once the work proves long."""
+        self.living = asyncio.create_task(self._live())
+
+    async def _live(self) -> None:
         while True:
             silent = monotonic() - self._said
             if self._id is not None and (silent >= EVERY_S or self._said == self._began):
                 seconds = monotonic() - self._began
-                await self.report_life(f"{self._name} {self._id}: {self._message}, {seconds:.0f} s")
-                silent = 0.0
+                self._done += _STEP
+                self._said, silent = monotonic(), 0.0
+                message = f"{self._name} {self._id}: {self._message}, {seconds:.0f} s"
+                await self._context.report_progress(self._done, self._total, message)
             await asyncio.sleep(max(FIRST_S, EVERY_S - silent))
-
-    async def report_life(self, message: str) -> None:
-        self._done += _STEP
-        self._said = monotonic()
-        await self._context.report_progress(self._done, self._total, message)
 
 
 @asynccontextmanager
 async def announced(context: Context, name: str) -> AsyncIterator[Announcer]:
     """An announcer that lives as long as the work inside."""
     announcer = Announcer(context, name)
-    living = asyncio.create_task(announcer.live())
+    beginning = asyncio.get_running_loop().call_later(FIRST_S, announcer.begin)
     try:
         yield announcer
     finally:
-        living.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Exception):  # the client may be gone
-            await living
+        beginning.cancel()
+        if announcer.living is not None:
+            announcer.living.cancel()
+            await asyncio.wait([announcer.living])
+            if not announcer.living.cancelled():
+                announcer.living.exception()  # the client may be gone

@@ -92,4 +92,23 @@ async def slow_change(ctx: Context, params: ChangeParams) -> Done:
     return Done()
 
 
-OPERATIONS: tuple[Operation[Any, Any], ...] = (slow_read, slow_change, operation_get, operation_cancel)
+@operation(
+    name="slow_whole", effect=Effect.CHANGE, route="POST /api/slow/{device}/whole", uses=(slow_change, slow_read)
+)
+async def slow_whole(ctx: Context, params: ChangeParams) -> Done:
+    """Do what slow_change does, as a part. For these tests."""
+    await ctx.call(slow_change, params)
+    await ctx.call(slow_read, SleepParams(device=params.device, seconds=600))
+    return Done()
+
+
+@operation(name="slow_look", effect=Effect.CHANGE, route="POST /api/slow/{device}/look", commands=(SleepSlow,))
+async def slow_look(ctx: Context, params: SleepParams) -> Done:
+    """Look for long before a change. For these tests."""
+    await ctx.run(SleepSlow(params.seconds))
+    return Done()
+
+
+OPERATIONS: tuple[Operation[Any, Any], ...] = (
+    slow_read, slow_change, slow_whole, slow_look, operation_get, operation_cancel,
+)  # fmt: skip

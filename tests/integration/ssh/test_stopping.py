@@ -1,6 +1,9 @@
 """Stopping operations on a real device: the process there is gone, and what is recorded is true."""
 
 import asyncio
+import os
+import signal
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from pathlib import Path
@@ -14,13 +17,22 @@ from infrastructor.errors import Cancelled, InfrastructorError
 from infrastructor.ports import AuditRecord, Caller, Device, Interface, Lane, Role
 from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.ssh import AsyncSSHClient
+from infrastructor.ssh.detached import script, stop_script
 from infrastructor.storage.cancels import PostgresCancelRequests
 from infrastructor.storage.pool import Database
 from tests.doors.clients import ERAS, mcp_http
 from tests.doors.world import World
 from tests.fakes import FakeDevices
-from tests.integration.ssh.slow_operations import OPERATIONS, operation_cancel, operation_get, slow_change, slow_read
-from tests.support.programs import running
+from tests.integration.ssh.slow_operations import (
+    OPERATIONS,
+    operation_cancel,
+    operation_get,
+    slow_change,
+    slow_look,
+    slow_read,
+    slow_whole,
+)
+from tests.support.programs import program, running
 from tests.support.sshd import Sshd, line
 from tests.support.wait import until
 
@@ -28,6 +40,8 @@ ANNA = Caller(principal="anna", role=Role.OPERATOR, interface=Interface.REST)
 BERT = Caller(principal="bert", role=Role.OPERATOR, interface=Interface.REST)
 VERA = Caller(principal="vera", role=Role.VIEWER, interface=Interface.REST)
 ADMIN = Caller(principal="root", role=Role.ADMIN, interface=Interface.CLI)
+
+PATIENCE_S = 30.0  # a busy machine takes its time to log in
 
 
 def number() -> str:
@@ -48,11 +62,11 @@ class Call:
         self.task = asyncio.create_task(work)
 
     async def id(self) -> UUID:
-        return await asyncio.wait_for(asyncio.shield(self._id), 5)
+        return await asyncio.wait_for(asyncio.shield(self._id), 30)
 
     async def error(self) -> InfrastructorError:
         with pytest.raises(InfrastructorError) as caught:
-            await asyncio.wait_for(self.task, 20)
+            await asyncio.wait_for(self.task, 30)
         return caught.value
 
 
@@ -76,7 +90,7 @@ async def test_a_cancelled_mcp_call_stops_the_process_on_the_device(world: World
         call = asyncio.create_task(
             mcp.call_tool("slow_read", {"device": "host", "seconds": int(argument), "fast": fast})
         )
-        await until(lambda: running(argument))
+        await until(lambda: running(argument), PATIENCE_S)
         began = monotonic()
         call.cancel()
         await asyncio.wait([call])
@@ -119,7 +133,7 @@ async def test_long_work_names_its_operation_early_and_shows_that_it_lives(world
 async def test_a_stopped_read_is_stopped_for_all_who_wait(world: World) -> None:
     service, argument = world.application().service, number()
     first = Call(service, slow_read, ANNA, seconds=int(argument))
-    await until(lambda: running(argument))
+    await until(lambda: running(argument), PATIENCE_S)
     joined = Call(
         service,
         slow_read,
@@ -138,7 +152,7 @@ async def test_a_stopped_read_is_stopped_for_all_who_wait(world: World) -> None:
 async def test_stopping_one_who_joined_stops_the_run(world: World) -> None:
     service, argument = world.application().service, number()
     first = Call(service, slow_read, ANNA, seconds=int(argument))
-    await until(lambda: running(argument))
+    await until(lambda: running(argument), PATIENCE_S)
     joined = Call(service, slow_read, ANNA, seconds=int(argument))
     said = await stop(service, await joined.id())
 
@@ -153,7 +167,7 @@ async def test_stopping_one_who_joined_stops_the_run(world: World) -> None:
 async def test_a_stopped_change_leaves_no_process_and_takes_no_further_step(world: World, tmp_path: Path) -> None:
     service, argument, second = world.application().service, number(), tmp_path / "second"
     call = Call(service, slow_change, ANNA, first=f"sleep {argument}; true", second=f"touch {second}")
-    await until(lambda: running(argument))
+    await until(lambda: running(argument), PATIENCE_S)
     began = monotonic()
     said = await stop(service, await call.id())
 
@@ -171,7 +185,7 @@ async def test_a_stopped_change_leaves_no_process_and_takes_no_further_step(worl
 async def test_what_ignores_the_signal_is_killed_with_its_children(world: World) -> None:
     service, argument = world.application().service, number()
     call = Call(service, slow_change, ANNA, first=f"trap '' TERM; sleep {argument} & sleep {argument}; wait")
-    await until(lambda: len(running(argument)) == 2)
+    await until(lambda: len(running(argument)) == 2, PATIENCE_S)
     said = await stop(service, await call.id())
 
     assert said.state == "cancelled"
@@ -202,7 +216,7 @@ async def test_a_change_that_was_done_already_is_said_to_be_done(world: World) -
 async def test_a_stopped_handler_may_put_things_back(world: World, tmp_path: Path) -> None:
     service, argument, tidied = world.application().service, number(), tmp_path / "tidied"
     call = Call(service, slow_change, ANNA, first=f"sleep {argument}; true", tidy=f"touch {tidied}")
-    await until(lambda: running(argument))
+    await until(lambda: running(argument), PATIENCE_S)
     said = await stop(service, await call.id())
 
     assert said.state == "cancelled"
@@ -232,7 +246,7 @@ async def test_a_stopped_change_stays_stopped_when_it_is_asked_for_again(
     told, operation_id, argument = asyncio.Event(), uuid4(), number()
     change = line(f"sleep {argument}; true", Lane.CHANGE, stop=told)
     task = asyncio.create_task(client.execute_command(ssh_host, change, operation_id=operation_id))
-    await until(lambda: running(argument))
+    await until(lambda: running(argument), PATIENCE_S)
     told.set()
     with pytest.raises(Cancelled):
         await task
@@ -250,12 +264,83 @@ async def test_a_stop_reaches_a_change_whose_connection_died(
     world.devices.rows["host"] = server.device()
     service = world.application().service
     call = Call(service, slow_change, ANNA, first=f"sleep {argument}; true")
-    await until(lambda: running(argument))
+    await until(lambda: running(argument), PATIENCE_S)
     server.kill_sessions()
     said = await stop(service, await call.id())
 
     assert said.state == "cancelled"
     assert not running(argument)
+
+
+async def test_the_parts_of_a_change_are_stopped_with_it(world: World, tmp_path: Path) -> None:
+    service, argument, second = world.application().service, number(), tmp_path / "second"
+    call = Call(service, slow_whole, ANNA, first=f"sleep {argument}; true", second=f"touch {second}")
+    await until(lambda: running(argument), PATIENCE_S)
+    said = await stop(service, await call.id())
+
+    assert said.state == "cancelled"
+    assert not running(argument)
+    assert not second.exists()
+    parts = {record.operation: record.outcome for record in world.records}
+    assert parts == {"slow_change": "cancelled", "slow_whole": "cancelled", "operation_cancel": "ok"}
+
+
+async def test_a_change_that_only_looks_so_far_is_stopped_at_once(world: World) -> None:
+    service, argument = world.application().service, number()
+    call = Call(service, slow_look, ANNA, seconds=int(argument))
+    await until(lambda: running(argument), PATIENCE_S)
+    said = await stop(service, await call.id())
+
+    assert said.state == "cancelled"
+    await until(lambda: not running(argument), 2)
+
+
+@pytest.mark.parametrize("stubborn", [False, True], ids=["term", "kill"])
+async def test_the_scripts_need_no_more_than_busybox(tmp_path: Path, stubborn: bool) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for applet in ["cat", "echo", "head", "id", "kill", "mkdir", "mv", "rm", "setsid", "sh", "sleep", "tr"]:
+        (programs / applet).symlink_to(program("busybox"))
+    argument = number()
+
+    async def run(text: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            str(programs / "sh"), "-c", text, stdout=PIPE, env={"PATH": str(programs), "HOME": str(tmp_path)}
+        )
+        out, _ = await asyncio.wait_for(process.communicate(), 20)
+        return out.decode().strip()
+
+    name, trap = f"{uuid4()}-x", "trap '' TERM; " if stubborn else ""
+    waiting = asyncio.create_task(run(script(name, f"{trap}sleep {argument}; echo never", 100)))
+    await until(lambda: running(argument), PATIENCE_S)
+    assert await run(stop_script(name, "TERM")) == "T"
+    if stubborn:
+        await asyncio.sleep(0.3)
+        assert running(argument)
+        assert await run(stop_script(name, "KILL")) == "T"
+    assert await waiting == ("S 137" if stubborn else "S 143")
+    assert not running(argument)
+    assert await run(stop_script(name, "TERM")) == "D"
+    assert await run(stop_script("other", "TERM")) == "S"
+    assert await run(script("other", "echo never", 100)) == "S 143"
+
+
+async def test_a_process_id_that_is_anothers_by_now_is_left_alone(tmp_path: Path) -> None:
+    argument, folder = number(), tmp_path / ".cache" / "infrastructor" / "old"
+    stranger = await asyncio.create_subprocess_exec("setsid", "sh", "-c", f"sleep {argument}; true")
+    await until(lambda: running(argument), PATIENCE_S)
+    folder.mkdir(parents=True)
+    (folder / "pid").write_text(f"{stranger.pid}\n")
+    process = await asyncio.create_subprocess_exec(
+        "sh", "-c", stop_script("old", "KILL"), stdout=PIPE, env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    )
+    out, _ = await process.communicate()
+
+    assert out == b"U\n"
+    assert running(argument)
+    for pid in running(argument):
+        os.kill(pid, signal.SIGKILL)
+    await stranger.wait()
 
 
 # --- who may, and where ------------------------------------------------------------------------------------
@@ -265,7 +350,7 @@ async def test_a_stop_reaches_a_change_whose_connection_died(
 async def test_only_its_caller_and_admins_stop_a_run(world: World, caller: Caller, code: str | None) -> None:
     service, argument = world.application().service, number()
     call = Call(service, slow_change, ANNA, first=f"sleep {argument}; true")
-    await until(lambda: running(argument))
+    await until(lambda: running(argument), PATIENCE_S)
     if code is None:
         assert (await stop(service, await call.id(), caller)).cancelled_by == "root"
         return
@@ -281,7 +366,7 @@ async def test_reads_are_seen_by_all_and_changes_by_their_caller(world: World) -
     service, argument = world.application().service, number()
     reading = Call(service, slow_read, ANNA, seconds=int(argument))
     changing = Call(service, slow_change, ANNA, first=f"sleep {argument}; true")
-    await until(lambda: len(running(argument)) == 2)
+    await until(lambda: len(running(argument)) == 2, PATIENCE_S)
 
     async def seen(call: Call, caller: Caller) -> str:
         try:
@@ -330,7 +415,7 @@ async def test_a_run_of_another_process_is_stopped_there(
         if reads
         else Call(there, slow_change, ANNA, first=f"sleep {argument}; true")
     )
-    await until(lambda: running(argument))
+    await until(lambda: running(argument), PATIENCE_S)
     known = (await here.submit(operation_get, {"operation_id": str(await call.id())}, ANNA)).result
     said = await stop(here, await call.id())
 
