@@ -126,6 +126,8 @@ class RunContext:
         if type(command) not in self.declared.commands:
             raise UndeclaredCommand(f"{self.declared.name} does not declare {type(command).__name__}.")
         line = command.render()
+        if line.lane is Lane.CHANGE:
+            check_writable(device, self.declared.name)
         self.record.commands.append(command.summary()[:_AUDITED_LINE])
         if self.flight is not None:
             self.flight.asked = True
@@ -136,8 +138,6 @@ class RunContext:
     async def _execute(self, device: Device, line: CommandLine) -> CommandOutput:
         """Send it; a change that was told to stop ends here, with what is true of its command."""
         ssh, operation_id, run = self.service.ssh, self.record.operation_id, self.under_way
-        if line.lane is Lane.CHANGE:
-            check_writable(device, self.declared.name)
         if run is None or run.stopping is None:
             return await ssh.execute_command(device, line, operation_id=operation_id)
         run.go_on()

@@ -134,17 +134,20 @@ class Runs:
                 self._tell(self._running[operation_id], by)
 
     def _tell(self, run: Run, by: str) -> None:
-        if run.cancelled_by is not None:
+        if run.cancelled_by is not None or run.record.outcome != "started":
             return
-        run.cancelled_by = by
         if run.stopping is not None:
+            run.cancelled_by = by
             run.stopping.set()
             for child in [other for other in self._running.values() if _is_part(other, run)]:
                 self._tell(child, by)
             return
-        for leader in [other for other in self._running.values() if other.task is run.task and not other.joined]:
-            leader.cancelled_by = leader.cancelled_by or by
-        run.task.cancel()
+        for leader in self._running.values():  # the run itself, or the one it joined
+            if leader.task is run.task and not leader.joined and leader.record.outcome == "started":
+                run.cancelled_by = by
+                leader.cancelled_by = leader.cancelled_by or by
+                run.task.cancel()
+                return
 
 
 def _is_part(other: Run, run: Run) -> bool:

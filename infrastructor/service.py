@@ -432,7 +432,9 @@ class UnifiedDataCollectionService:
         await self._finish_shielded(record)
 
     async def _failed(self, record: AuditRecord, error: InfrastructorError, started: float) -> None:
-        refused = isinstance(error, PlanRejected | AuditUnavailable | PermissionDenied)
+        refused = isinstance(error, PlanRejected | AuditUnavailable) or (
+            isinstance(error, PermissionDenied) and not record.commands  # else something of it was done
+        )
         record.outcome = "refused" if refused else _OUTCOMES.get(error.code, "error")
         record.error_code, record.error_message = error.code, clean(error.message, 1000)
         record.duration_ms = _milliseconds(started)

@@ -33,13 +33,14 @@ class Announcer:
         self._done = 0.0
         self._total: float | None = None
         self._message = "running"
+        self._named = False
         self.living: asyncio.Task[None] | None = None
 
     def started(self, operation_id: UUID) -> None:
         self._id = operation_id
 
     async def report(self, done: float, total: float | None, message: str) -> None:
-        """What the operation says, with its id."""
+        """What the operation says of itself."""
         # The protocol wants a number that grows with every message, whatever it counts.
         self._done = done if done > self._done or self._said == self._began else self._done + _STEP
         self._total, self._message, self._said = total, message, monotonic()
@@ -52,13 +53,13 @@ class Announcer:
     async def _live(self) -> None:
         while True:
             silent = monotonic() - self._said
-            if self._id is not None and (silent >= EVERY_S or self._said == self._began):
+            if self._id is not None and (silent >= EVERY_S or not self._named):
                 seconds = monotonic() - self._began
                 self._done += _STEP
-                self._said, silent = monotonic(), 0.0
+                self._said, silent, self._named = monotonic(), 0.0, True
                 message = f"{self._name} {self._id}: {self._message}, {seconds:.0f} s"
                 await self._context.report_progress(self._done, self._total, message)
-            await asyncio.sleep(max(FIRST_S, EVERY_S - silent))
+            await asyncio.sleep(max(FIRST_S, EVERY_S - silent) if self._named else FIRST_S)
 
 
 @asynccontextmanager

@@ -143,6 +143,23 @@ async def test_progress_reaches_the_client(world: World, over_http: bool, era: s
 
 
 @everywhere
+async def test_an_operation_that_reports_by_itself_is_named_all_the_same(
+    world: World, over_http: bool, era: str
+) -> None:
+    heard: list[tuple[float, str]] = []
+
+    async def listen(progress: float, total: float | None, message: str | None) -> None:
+        heard.append((progress, message or ""))
+
+    async with await connection(world, over_http, era) as client:
+        result = await client.call_tool("thing_search", {"wait_s": 0.5}, progress_handler=listen)
+
+    assert [message for _, message in heard if result.meta["operation_id"] in message] != []
+    numbers = [number for number, _ in heard]
+    assert numbers == sorted(set(numbers))
+
+
+@everywhere
 async def test_a_cancelled_call_stops_the_operation_and_is_audited(world: World, over_http: bool, era: str) -> None:
     running = asyncio.Event()
 
