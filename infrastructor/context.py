@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from infrastructor.command import Command
+from infrastructor.engine import EngineQuery, Reply, check_reply
 from infrastructor.errors import (
     Cancelled,
     CommandFailed,
     CommandNotAvailable,
+    EngineUnavailable,
     InfrastructorError,
     ParseError,
     UndeclaredCommand,
@@ -31,6 +33,7 @@ from infrastructor.ports import (
     PlanStore,
     RunControl,
     RunProgress,
+    Via,
 )
 from infrastructor.protection import check_writable
 from infrastructor.runs import Run
@@ -135,6 +138,25 @@ class RunContext:
         _check(command, output, device)
         return command.parse(output)
 
+    async def ask(self, query: EngineQuery[T]) -> Reply[T]:
+        device = self.device
+        if type(query) not in self.declared.queries:
+            raise UndeclaredCommand(f"{self.declared.name} does not declare {type(query).__name__}.")
+        call = query.render()
+        if self.flight is not None:
+            self.flight.asked = True
+        try:
+            reply = await self._unless_stopped(lambda: self.service.ssh.ask_engine(device, call))
+        except EngineUnavailable:
+            command = query.command()
+            if command is None:
+                raise
+            return Reply(await self.run(command), Via.CLI)
+        finally:
+            self.record.commands.append(f"engine GET {call.target}"[:_AUDITED_LINE])
+        check_reply(query, reply, device)
+        return Reply(query.parse(reply), reply.via)
+
     async def _execute(self, device: Device, line: CommandLine) -> CommandOutput:
         """Send it; a change that was told to stop ends here, with what is true of its command."""
         ssh, operation_id, run = self.service.ssh, self.record.operation_id, self.under_way
@@ -149,14 +171,20 @@ class RunContext:
             run.told = True
             raise
 
-    async def _run_child(self, operation: Operation[Any, Any], work: Callable[[], Awaitable[T]]) -> T:
-        """Another operation as part of this one; a change among them is stopped by itself, and says how it ended."""
+    async def _unless_stopped(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Something that only reads; a change that was told to stop drops it."""
         run = self.under_way
         if run is None or run.stopping is None:
             return await work()
         run.go_on()
-        if operation.effect is Effect.READ:
-            return await run.unless_stopped(work())
+        return await run.unless_stopped(work())
+
+    async def _run_child(self, operation: Operation[Any, Any], work: Callable[[], Awaitable[T]]) -> T:
+        """Another operation as part of this one; a change among them is stopped by itself, and says how it ended."""
+        run = self.under_way
+        if run is None or run.stopping is None or operation.effect is Effect.READ:
+            return await self._unless_stopped(work)
+        run.go_on()
         try:
             return await work()
         except Cancelled:

@@ -24,6 +24,7 @@
     │   ├── CommandFailed
     │   ├── CommandTimeout
     │   ├── CommandNotAvailable     the program is not on this device
+    │   │   └── EngineUnavailable   its container engine's API is not to be reached
     │   ├── OutcomeUnknown          the connection died after the command was sent
     │   └── ParseError
     ├── DatabaseOperationError
@@ -176,6 +177,11 @@ class CommandTimeout(DataCollectionError):
 
 class CommandNotAvailable(DataCollectionError):
     code = "command_not_available"
+
+
+class EngineUnavailable(CommandNotAvailable):
+    code = "engine_unavailable"
+    default_hint = "The login user needs the engine's socket (group docker), or sudo for docker; see device_analyze."
 
 
 class OutcomeUnknown(DataCollectionError):

@@ -24,6 +24,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 from infrastructor.command import Command
+from infrastructor.engine import EngineQuery, Reply
 from infrastructor.ports import (
     CacheState,
     Caller,
@@ -199,6 +200,10 @@ class Context(Protocol):
         """Run a declared command on the device and parse its output."""
         ...
 
+    async def ask(self, query: EngineQuery[T]) -> Reply[T]:
+        """Put a declared query to the device's container engine; its command where the API is out of reach."""
+        ...
+
     async def call(self, operation: "Operation[P2, R2]", params: P2) -> Answer[R2]:
         """Run another operation, declared in `uses`, as a child of this one."""
         ...
@@ -251,6 +256,7 @@ class Operation(Generic[P, R]):
     cache: Cache | None = None
     invalidates: tuple[str, ...] = ()
     commands: tuple[type[Command[Any]], ...] = ()
+    queries: tuple[type[EngineQuery[Any]], ...] = ()
     uses: "tuple[Operation[Any, Any], ...]" = ()
     fan_out: bool = False
     background: bool = False
@@ -281,7 +287,7 @@ class Operation(Generic[P, R]):
     @property
     def reaches_device(self) -> bool:
         """Whether its intent must be durable before it starts."""
-        return bool(self.commands or self.uses or self.fan_out) or self.effect is not Effect.READ
+        return bool(self.commands or self.queries or self.uses or self.fan_out) or self.effect is not Effect.READ
 
     @cached_property
     def schema_fingerprint(self) -> str:
@@ -299,6 +305,7 @@ def operation(
     cache: Cache | None = None,
     invalidates: tuple[str, ...] = (),
     commands: tuple[type[Command[Any]], ...] = (),
+    queries: tuple[type[EngineQuery[Any]], ...] = (),
     uses: tuple[Operation[Any, Any], ...] = (),
     fan_out: bool = False,
     background: bool = False,
@@ -330,6 +337,7 @@ def operation(
             cache=cache,
             invalidates=invalidates,
             commands=commands,
+            queries=queries,
             uses=uses,
             fan_out=fan_out,
             background=background,

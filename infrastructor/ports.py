@@ -4,7 +4,8 @@ The drivers (`ssh`, `cache`, `storage`) implement these; only `app.py` knows whi
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -172,6 +173,33 @@ class CommandOutput:
         return self.stderr.decode("utf-8", "replace").strip()
 
 
+class Via(StrEnum):
+    """The way to a device's container engine."""
+
+    SOCKET = "socket"  # the engine's socket, through the SSH connection
+    STDIO = "stdio"  # `docker system dial-stdio`: the same API through a program
+    CLI = "cli"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineCall:
+    """One GET of the Docker Engine API; `target` is path and query, percent-encoded."""
+
+    target: str
+    timeout_s: float = 30.0
+    max_output_bytes: int = 16 << 20
+
+
+@dataclass(slots=True, kw_only=True)
+class EngineReply:
+    """The whole body, or its first max_output_bytes with `truncated` set."""
+
+    status: int
+    body: bytes
+    via: Via
+    truncated: bool = False
+
+
 class Capabilities(BaseModel):
     """What one batch at first connect found out about a device. Unknown is None, never a guess."""
 
@@ -241,6 +269,24 @@ class SSHClient(DeviceLinks, Protocol):
 
         `operation_id` names the result folder of a CHANGE, so the same id runs at most once.
         Cancelling the caller stops the remote process of a FAST or SLOW command.
+        """
+        ...
+
+    async def ask_engine(self, device: Device, call: EngineCall) -> EngineReply:
+        """Ask the container engine by its socket, else through dial-stdio.
+
+        Raises `EngineUnavailable` when the login user may use neither; the command line tool may still answer.
+        """
+        ...
+
+    def follow(
+        self, device: Device, source: CommandLine | EngineCall
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Follow what does not end by itself: the lines of a command's stdout, or of an API stream's body.
+
+        Entering raises what `execute_command` and `ask_engine` raise. The lines end when the source ends well;
+        `CommandFailed` when it ends with another status, `OutcomeUnknown` when the connection is lost. Leaving
+        the context ends the remote process. A slow reader slows the device down; nothing piles up here.
         """
         ...
 

@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     ssh_fast_receive: bool = Field(
         default=True, description="Read channel data past asyncssh's layers, with releases of it that we know."
     )
+    ssh_slim_links: bool = Field(
+        default=True, description="Drop what asyncssh keeps of a handshake, with releases of it that we know."
+    )
     ssh_handshakes: int = Field(default=8, description="Handshakes at once in this process.")
 
     metrics_interval_s: float = Field(default=60.0, description="How often the scheduler collects; 0 turns it off.")

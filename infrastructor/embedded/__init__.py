@@ -71,10 +71,12 @@ class EmbeddedStores:
             started = []
             if want_valkey and valkey.start():
                 started.append("valkey")
-            if want_postgres and postgres.start():
-                started.append("postgres")
-            if want_valkey:
-                valkey.wait()
+            try:
+                if want_postgres and postgres.start():
+                    started.append("postgres")
+            finally:
+                if want_valkey:
+                    valkey.wait()  # its pid file comes late: without it, whoever cleans up finds nothing to stop
         if started:
             logger.info("started the embedded stores", extra={"stores": started, "data_dir": str(self._data_dir)})
         return Stores(database_url=postgres.url, redis_url=valkey.url, started=tuple(started))

@@ -1,12 +1,14 @@
 """The account the stores run under. PostgreSQL refuses root, and Valkey deserves no better."""
 
+import fcntl
 import logging
 import os
 import pwd
 import secrets
 import shutil
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from infrastructor.errors import DatabaseOperationError
 logger = logging.getLogger(__name__)
 
 NAME = "infrastructor-db"
+_LOCK = Path("/run/infrastructor-db.lock")
 _DAC_READ_SEARCH = 2  # linux/capability.h
 
 
@@ -71,10 +74,28 @@ def _own_name() -> str:
 
 
 def _system_user() -> pwd.struct_passwd:
+    """The system user, made when it is missing.
+
+    One process at a time: two useradd of one name at once both succeed, and the second gives it another id.
+    """
+    with _only_one():
+        try:
+            return pwd.getpwnam(NAME)
+        except KeyError:
+            return _make_system_user()
+
+
+@contextmanager
+def _only_one() -> Iterator[None]:
+    descriptor = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        return pwd.getpwnam(NAME)
-    except KeyError:
-        pass
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _make_system_user() -> pwd.struct_passwd:
     if useradd := shutil.which("useradd", path="/usr/sbin:/sbin:/usr/bin:/bin"):
         argv = [useradd, "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
         argv += ["--shell", "/usr/sbin/nologin", "--comment", "Infrastructor databases", NAME]

@@ -17,9 +17,15 @@ class Receiver(Protocol):
 
 
 class Channel(Protocol):
-    """One remote shell's stdin. Closing it ends the shell and whatever it runs."""
+    """One remote shell's stdin, or a socket. Closing it ends the shell and whatever it runs."""
 
     def write(self, data: bytes) -> None: ...
+
+    def pause(self) -> None:
+        """Take no more of what it says for now; what it may send ahead is bounded."""
+        ...
+
+    def resume(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -43,6 +49,10 @@ class Carrier(Protocol):
 
     async def open(self, receiver: Receiver, *, sudo: bool) -> Channel:
         """Start a lane's shell. Raises `Refused` or `Gone`. Must not be cancelled."""
+        ...
+
+    async def open_socket(self, receiver: Receiver, path: str) -> Channel:
+        """Connect to a Unix socket of the device. Raises `Refused` or `Gone`. Must not be cancelled."""
         ...
 
     async def close(self) -> None:

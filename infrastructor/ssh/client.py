@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,8 @@ from infrastructor.ports import (
     CommandLine,
     CommandOutput,
     Device,
+    EngineCall,
+    EngineReply,
     HostKey,
     Lane,
     LinkState,
@@ -26,9 +29,12 @@ from infrastructor.ssh import probe
 from infrastructor.ssh.connect import Dialer
 from infrastructor.ssh.connection import SSHCarrier
 from infrastructor.ssh.detached import DetachedRuns
+from infrastructor.ssh.engine import Engine
+from infrastructor.ssh.follow import follow
 from infrastructor.ssh.link import DeviceLink, LinkCarrier
 from infrastructor.ssh.local import LocalCarrier
 from infrastructor.ssh.statistics import Counters
+from infrastructor.ssh.texts import texts
 
 Resolve = Callable[[str], Awaitable[Device | None]]
 MAX_HOPS = 5
@@ -45,7 +51,9 @@ class AsyncSSHClient:
         self._resolve = resolve
         self._dialer = Dialer(settings)
         self._links: dict[UUID, DeviceLink] = {}
+        self._engines: dict[UUID, Engine] = {}
         self._counters = Counters()
+        self._texts = texts()
         self._detached = DetachedRuns()
         self._sweeper: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
@@ -74,6 +82,22 @@ class AsyncSSHClient:
             return await self._detached.run(link, line, operation_id)
         return await link.read(line)
 
+    async def ask_engine(self, device: Device, call: EngineCall) -> EngineReply:
+        """Ask the device's container engine; see `ports.SSHClient`."""
+        found = await self.capabilities(device)
+        return await self._engine(device).ask(call, found)
+
+    @asynccontextmanager
+    async def follow(self, device: Device, source: CommandLine | EngineCall) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Follow what does not end by itself; see `ports.SSHClient`."""
+        if isinstance(source, CommandLine):
+            following = follow(self._link(device), source)
+        else:
+            found = await self.capabilities(device)
+            following = self._engine(device).follow(source, found)
+        async with following as lines:
+            yield lines
+
     async def capabilities(self, device: Device, *, refresh: bool = False) -> Capabilities:
         link = self._link(device)
         if link.capabilities is None or refresh:
@@ -94,7 +118,15 @@ class AsyncSSHClient:
         link = self._links.get(device_id)
         return LinkStatus(state=LinkState.IDLE) if link is None else link.status()
 
+    def _engine(self, device: Device) -> Engine:
+        link = self._link(device)
+        engine = self._engines.get(device.id)
+        if engine is None or engine.link is not link:
+            engine = self._engines[device.id] = Engine(link)
+        return engine
+
     async def forget(self, device_id: UUID) -> None:
+        self._engines.pop(device_id, None)
         link = self._links.pop(device_id, None)
         if link is not None:
             await link.close()
@@ -133,7 +165,7 @@ class AsyncSSHClient:
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
         link = self._links[device.id] = DeviceLink(
-            device, self._connect, self._counters, self._settings.ssh_login_timeout_s
+            device, self._connect, self._counters, self._texts, self._settings.ssh_login_timeout_s
         )
         if self._sweeper is None:
             self._sweeper = asyncio.get_running_loop().create_task(self._sweep())

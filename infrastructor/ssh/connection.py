@@ -1,11 +1,12 @@
 """One SSH connection as a carrier of lanes."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncssh
 
+from infrastructor.ssh import slim
 from infrastructor.ssh.carrier import Channel, Gone, Receiver, Refused
 from infrastructor.ssh.wire import LANE, SUDO_LANE
 
@@ -64,8 +65,8 @@ def _no_packet_log(target: object) -> None:
         setattr(target, name, _silent)
 
 
-class _Session(asyncssh.SSHClientSession[bytes]):
-    """Hands a channel's bytes to a lane."""
+class _Bytes:
+    """Hands a channel's bytes to their receiver."""
 
     __slots__ = ("_loop", "channel", "receiver")
 
@@ -86,6 +87,14 @@ class _Session(asyncssh.SSHClientSession[bytes]):
         self._loop.call_soon(self.receiver.closed)
 
 
+class _Session(_Bytes, asyncssh.SSHClientSession[bytes]):
+    """A shell's."""
+
+
+class _Socket(_Bytes, asyncssh.SSHUNIXSession[bytes]):
+    """A Unix socket's."""
+
+
 class _Channel:
     __slots__ = ("_chan",)
 
@@ -96,19 +105,28 @@ class _Channel:
         if not self._chan.is_closing():
             self._chan.write(data)
 
+    def pause(self) -> None:
+        self._chan.pause_reading()
+
+    def resume(self) -> None:
+        self._chan.resume_reading()
+
     def close(self) -> None:
         # abort() does not wait for unsent bytes, which a hung shell would never take.
         self._chan.abort()
 
 
 class SSHCarrier:
-    __slots__ = ("_loop", "_owner", "connection", "is_root")
+    __slots__ = ("_lean", "_loop", "_owner", "connection", "is_root")
 
-    def __init__(self, connection: asyncssh.SSHClientConnection, owner: Owner, *, is_root: bool) -> None:
+    def __init__(
+        self, connection: asyncssh.SSHClientConnection, owner: Owner, *, is_root: bool, lean: bool = False
+    ) -> None:
         _no_packet_log(connection)
         self.connection = connection
         self.is_root = is_root
         self._owner = owner
+        self._lean = lean  # the connection has been slimmed, so are its channels
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -127,25 +145,30 @@ class SSHCarrier:
             self._owner.on_lost.append(callback)
 
     async def open(self, receiver: Receiver, *, sudo: bool) -> Channel:
-        session: _Session | None = None
+        line = SUDO_LANE if sudo else LANE
+        return await self._open(
+            _Session(receiver, self._loop),
+            lambda factory: self.connection.create_session(factory, command=line, encoding=None, request_pty=False),
+        )
 
-        def factory() -> _Session:
-            nonlocal session
-            session = _Session(receiver, self._loop)
-            return session
+    async def open_socket(self, receiver: Receiver, path: str) -> Channel:
+        return await self._open(
+            _Socket(receiver, self._loop),
+            lambda factory: self.connection.create_unix_connection(factory, path, encoding=None),
+        )
 
+    async def _open(self, session: Any, create: Callable[[Callable[[], Any]], Awaitable[tuple[Any, Any]]]) -> Channel:
         try:
-            chan, _ = await self.connection.create_session(
-                factory, command=SUDO_LANE if sudo else LANE, encoding=None, request_pty=False
-            )
+            chan, _ = await create(lambda: session)
         except asyncssh.ChannelOpenError as error:
-            if session is not None:
-                session.receiver = _NOBODY
+            session.receiver = _NOBODY
             if self._owner.lost or self.connection.is_closed():
                 raise Gone(str(error)) from error
             raise Refused(error.reason) from error
         except (asyncssh.Error, OSError) as error:
             raise Gone(str(error)) from error
+        if self._lean:
+            slim.channel(chan)
         return _Channel(chan)
 
     async def close(self) -> None:

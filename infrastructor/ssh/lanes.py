@@ -10,6 +10,7 @@ from infrastructor.ssh.carrier import Carrier, Gone, Refused
 from infrastructor.ssh.request import Request
 from infrastructor.ssh.shell import ShellLane
 from infrastructor.ssh.statistics import Counters
+from infrastructor.ssh.texts import Text
 
 SESSIONS = 8  # sshd's default MaxSessions is 10; others may use the connection's host too
 RESIDENTS = 2  # sessions kept free for the resident shells, where there are enough
@@ -50,6 +51,7 @@ class LaneSet:
         "_retry",
         "_slow",
         "_tasks",
+        "slow",
     )
 
     def __init__(self, link: RequestOwner, carrier: Carrier, counters: Counters, hello_timeout_s: float) -> None:
@@ -67,6 +69,7 @@ class LaneSet:
         self._closed_at = 0.0
         self._retry: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self.slow: list[Text] = []
 
     @property
     def busy(self) -> bool:
@@ -250,6 +253,9 @@ class LaneSet:
         del lane
         for request in others:
             self.dispatch(request)
+
+    def unclear(self, request: Request) -> None:
+        self._again([request])
 
     def closed(self, lane: ShellLane, head: Request | None, others: list[Request]) -> None:
         self._release(lane)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pwd
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +57,18 @@ class _Process(asyncio.SubprocessProtocol):
         if isinstance(pipe, asyncio.WriteTransport) and not pipe.is_closing():
             pipe.write(data)
 
+    def pause(self) -> None:
+        self._reading("pause_reading")
+
+    def resume(self) -> None:
+        self._reading("resume_reading")
+
+    def _reading(self, what: str) -> None:
+        for number in (1, 2):
+            pipe = self.transport.get_pipe_transport(number) if self.transport else None
+            if isinstance(pipe, asyncio.ReadTransport) and not pipe.is_closing():
+                getattr(pipe, what)()
+
     def close(self) -> None:
         """EOF ends the group; should someone have killed the guard, the pipes are closed all the same."""
         pipe = self.transport.get_pipe_transport(0) if self.transport else None
@@ -63,12 +76,49 @@ class _Process(asyncio.SubprocessProtocol):
             pipe.abort()
 
 
+class _Socket(asyncio.Protocol):
+    """Hands a socket's bytes to their receiver; the channel of itself."""
+
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._receiver.data_received(data, False)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._receiver.closed()
+
+    # --- Channel -------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def pause(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+
 class LocalCarrier:
-    __slots__ = ("_alive", "_idle", "_loop", "_processes", "is_root")
+    __slots__ = ("_alive", "_idle", "_loop", "_processes", "_sockets", "is_root")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._processes: set[_Process] = set()
+        self._sockets: weakref.WeakSet[_Socket] = weakref.WeakSet()
         self._alive = True
         self.is_root = os.geteuid() == 0
         self._idle = asyncio.Event()
@@ -95,6 +145,14 @@ class LocalCarrier:
         self._processes.add(process)
         return process
 
+    async def open_socket(self, receiver: Receiver, path: str) -> Channel:
+        try:
+            _, socket = await self._loop.create_unix_connection(lambda: _Socket(receiver), path)
+        except OSError as error:
+            raise Refused(str(error)) from error
+        self._sockets.add(socket)
+        return socket
+
     def _ended(self, process: _Process) -> None:
         self._processes.discard(process)
         if not self._processes:
@@ -102,6 +160,8 @@ class LocalCarrier:
 
     async def close(self) -> None:
         self._alive = False
+        for socket in list(self._sockets):
+            socket.close()
         for process in list(self._processes):
             process.close()
         try:

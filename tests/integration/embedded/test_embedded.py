@@ -1,7 +1,9 @@
 """The embedded stores: private, shared, durable, and found again after any death."""
 
 import asyncio
+import contextlib
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -9,14 +11,19 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from infrastructor.embedded import EmbeddedStores, Stores, postgres, valkey
+from infrastructor import embedded
+from infrastructor.attach import attached_stores
+from infrastructor.embedded import EmbeddedStores, Stores, account, postgres, valkey
 from infrastructor.errors import DatabaseOperationError
+from infrastructor.settings import Settings
 from tests.support.postgres import execute, rows
 
 ROOT = os.geteuid() == 0
@@ -35,6 +42,16 @@ async def stores(folder: Path) -> AsyncIterator[EmbeddedStores]:
     stores = EmbeddedStores(folder / "data")
     yield stores
     await stores.stop()
+
+
+def _processes_in(directory: Path) -> list[str]:
+    """Command lines of the processes whose working directory is below this one."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if process.joinpath("cwd").readlink().is_relative_to(directory):
+                found.append(process.joinpath("cmdline").read_text())
+    return found
 
 
 async def pong(stores: Stores) -> bool:
@@ -274,6 +291,33 @@ async def test_root_follows_no_link_of_the_account_it_serves(stores: EmbeddedSto
     assert victim.stat().st_uid == 0
 
 
+async def test_nothing_is_left_running_when_one_of_them_cannot_start(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = folder / "valkey-server"
+    _write(slow, f'#!/bin/sh\n(sleep 0.3; exec {valkey.program()} "$@") > /dev/null 2>&1 &\n', mode=0o755)
+    monkeypatch.setattr(embedded, "program", lambda: slow)
+    monkeypatch.setattr(valkey, "program", lambda: slow)
+    monkeypatch.setattr(postgres, "programs", lambda: folder)  # no initdb there: it fails at once
+    with pytest.raises(DatabaseOperationError):
+        async with attached_stores(Settings(data_dir=folder / "data")):
+            pytest.fail("started")
+    await asyncio.sleep(0.5)
+    assert _processes_in(folder / "data") == []
+
+
+@pytest.mark.skipif(not ROOT, reason="root only")
+def test_first_starts_at_once_agree_on_the_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"infdb{os.getpid()}"
+    monkeypatch.setattr(account, "NAME", name)
+    try:
+        with ProcessPoolExecutor(4, mp_context=get_context("fork")) as pool:
+            made = [task.result().pw_uid for task in [pool.submit(account._system_user) for _ in range(4)]]
+        assert set(made) == {pwd.getpwnam(name).pw_uid}
+    finally:
+        subprocess.run(["/usr/sbin/userdel", name], check=True)
+
+
 async def test_a_removed_socket_directory_is_healed(stores: EmbeddedStores, folder: Path) -> None:
     await stores.start()
     await asyncio.to_thread(shutil.rmtree, folder / "data" / "run")
@@ -362,5 +406,7 @@ def _files(path: Path) -> list[Path]:
     return list(path.iterdir())
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str, mode: int = 0o644) -> None:
     path.write_text(text)
+    path.chmod(mode)
+    path.parent.chmod(path.parent.stat().st_mode | 0o011)

@@ -110,7 +110,7 @@ async def connected(client: AsyncSSHClient, server: Dropbear) -> Device:
         await writer.wait_closed()
         return True
 
-    for _ in range(100):
+    for _ in range(600):
         if await listening():
             break
         await asyncio.sleep(0.05)

@@ -1,0 +1,152 @@
+"""Following a command that does not end: a shell of its own whose stdout is handed on line by line."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from infrastructor.errors import CommandFailed, CommandTimeout, InfrastructorError, OutcomeUnknown
+from infrastructor.ports import CommandLine
+from infrastructor.sanitize import clean
+from infrastructor.ssh.carrier import Channel, Gone, Refused
+from infrastructor.ssh.link import NOT_FOUND, DeviceLink
+from infrastructor.ssh.request import checked
+from infrastructor.ssh.stream import Stream
+from infrastructor.ssh.wire import frame
+
+OPEN_TIMEOUT_S = 30.0
+RETRY_S = (0.1, 0.3, 1.0, 3.0)
+SAID = 4096  # bytes kept of stderr
+
+
+@asynccontextmanager
+async def follow(link: DeviceLink, line: CommandLine) -> AsyncIterator[AsyncIterator[bytes]]:
+    """The lines of the command's stdout until it ends. Leaving ends it on the device."""
+    link.users += 1
+    follower = Follower(link.name, line)
+    channel: Channel | None = None
+    try:
+        channel = await _open(link, follower, line)
+        follower.start(channel, line)
+        await follower.started()
+        yield follower.stream.lines()
+    finally:
+        if channel is not None:
+            channel.close()
+        link.users -= 1
+        link.last_used = asyncio.get_running_loop().time()
+
+
+async def _open(link: DeviceLink, follower: "Follower", line: CommandLine) -> Channel:
+    refusal: Refused | None = None
+    for wait in (0.0, *RETRY_S):
+        await asyncio.sleep(wait)
+        carrier = await link.connected()
+        # In a task of its own: what is opened for a caller who has left must still be closed.
+        opening = asyncio.ensure_future(carrier.open(follower, sudo=line.sudo and not carrier.is_root))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_late)
+            raise
+        except Refused as error:
+            refusal = error
+        except Gone as error:
+            raise OutcomeUnknown(f"The connection to {link.name} died: {error}.") from error
+    raise CommandFailed(
+        f"{link.name} opens no further session: {refusal}.", hint="Raise MaxSessions on the device, or watch less."
+    )
+
+
+def _close_late(task: "asyncio.Future[Channel]") -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().close()
+
+
+class Follower:
+    """A `Receiver`: noise of the login, our start marker, the command's lines, the end marker with the status."""
+
+    def __init__(self, name: str, line: CommandLine) -> None:
+        self._name = name
+        self._line = line
+        self._nonce = secrets.token_hex(16)
+        self._begin = f"\n{self._nonce} 0\n".encode()
+        self._before = bytearray()
+        self._tail = b""
+        self._said = b""
+        self._channel: Channel | None = None
+        self._running: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.stream = Stream(self._pause, self._resume)
+
+    def start(self, channel: Channel, line: CommandLine) -> None:
+        self._channel = channel
+        begin = f"printf '\\n{self._nonce} 0\\n';"
+        channel.write((begin + frame(self._nonce, 1, checked(line.text))).encode())
+
+    async def started(self) -> None:
+        try:
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
+                await self._running
+        except TimeoutError as error:
+            raise CommandTimeout(f"{self._name} started no shell within {OPEN_TIMEOUT_S:.0f} s.") from error
+
+    def data_received(self, data: bytes, is_stderr: bool) -> None:
+        if is_stderr:
+            self._said = (self._said + data)[-SAID:]
+            return
+        if not self._running.done():
+            self._before += data
+            at = self._before.find(self._begin)
+            if at < 0:
+                return
+            data = bytes(self._before[at + len(self._begin) :])
+            self._before.clear()
+            self._running.set_result(None)
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        """Hand on all but what may be the beginning of the end marker, or the newline before it."""
+        data = self._tail + data
+        marker = f"{self._nonce} 1 ".encode()
+        at = data.find(marker)
+        if at < 0:
+            cut = data.rfind(b"\n") + 1
+            if not marker.startswith(data[cut:]):
+                cut = len(data)
+            elif data[:cut].endswith(b"\n\n") or data[:cut] == b"\n":
+                cut -= 1
+            self._tail = data[cut:]
+            self.stream.feed(data[:cut])
+            return
+        status, newline, _ = data[at + len(marker) :].partition(b"\n")
+        cut = at if newline else max(0, at - 1)
+        self._tail = data[cut:]
+        self.stream.feed(data[:cut].removesuffix(b"\n") if newline else data[:cut])
+        if newline:
+            self.stream.end(self._outcome(status))
+
+    def _outcome(self, status: bytes) -> InfrastructorError | None:
+        number = int(status) if status.isdigit() else -1
+        if number == 0:
+            return None
+        said = clean(self._said.decode("utf-8", "replace").replace(self._nonce, "").strip(), 300) or "nothing"
+        what = f"What was followed on {self._name} ended with status {number} and said: {said}"
+        return CommandFailed(what, exit_status=number, missing=number == NOT_FOUND)
+
+    def closed(self) -> None:
+        error = OutcomeUnknown(
+            f"The connection to {self._name} died while a command was followed.",
+            hint="It only reads, so it is safe to follow it again.",
+        )
+        if not self._running.done():
+            said = clean((bytes(self._before) + self._said).decode("utf-8", "replace"), 300).strip()
+            self._running.set_exception(CommandFailed(f"{self._name} gives no shell: {said or 'no word'}."))
+        self.stream.end(error)
+
+    def _pause(self) -> None:
+        if self._channel is not None:
+            self._channel.pause()
+
+    def _resume(self) -> None:
+        if self._channel is not None:
+            self._channel.resume()
