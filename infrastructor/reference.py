@@ -106,7 +106,8 @@ def _domain_page(domain: str, operations: Sequence[Operation[Any, Any]]) -> str:
 
 def _section(operation: Operation[Any, Any]) -> str:
     facts = [
-        ("Effect", f"{operation.effect}; role {_ROLES[operation.effect]} or higher"),
+        ("Effect", f"{operation.effect}; role {operation.role or _ROLES[operation.effect]} or higher"),
+        ("Not offered over", ", ".join(operation.hidden_from)),
         ("REST", f"`{operation.route.method} {operation.route.path}`"),
         ("CLI", f"`{command_line(operation)}`"),
         ("MCP resource", f"`{operation.resource_uri}`" if operation.resource_uri else ""),

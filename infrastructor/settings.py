@@ -3,6 +3,7 @@
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -36,6 +37,10 @@ class Settings(BaseSettings):
     allowed_hosts: tuple[str, ...] = Field(default=(), description="Further Host headers to accept.")
     allowed_origins: tuple[str, ...] = Field(default=(), description="Browser origins that may call the doors.")
     read_only: bool = Field(default=False, description="Refuse everything but READ.")
+    destroy_approval: Literal["token", "human"] = Field(
+        default="token",
+        description="Who confirms a destructive plan of an MCP caller: whoever has its token, or an admin outside MCP.",
+    )
     max_body_bytes: int = Field(default=1 << 20, description="Largest request body taken.")
 
     ssh_username: str | None = Field(default=None, description="Login when a device names none; else the OS user.")

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from infrastructor.errors import DatabaseOperationError
 from infrastructor.settings import Settings
 from infrastructor.storage import sql
+from infrastructor.storage.cancels import SQL as CANCELS
 from infrastructor.storage.drives import SQL as DRIVES
 from infrastructor.storage.plans import SQL as PLANS
 from infrastructor.storage.pool import Database, sqlstate_of
@@ -56,6 +57,7 @@ async def apply_retention(database: Database, settings: Settings, now: datetime 
     await _forget_strays(database, now, settings)
     await database.execute(PLANS["forget"])
     await database.execute(DRIVES["forget"], now - settings.retention_drives)
+    await database.execute(CANCELS["forget"])
     if report.created or report.dropped:
         logger.info("applied retention", extra={"made": report.created, "dropped": report.dropped})
     return report
