@@ -22,6 +22,7 @@ _NO_DATA = re.compile(
     r"^/(etc/(localtime|timezone|passwd|group|resolv\.conf|hosts|ssl|ca-certificates|os-release)|(var/)?run"
     r"|dev|proc|sys|lib/modules|usr/share/zoneinfo|var/lib/docker(/containers)?|tmp)(/|$)|^/$"
 )
+_NAMELESS = frozenset({"bridge", "podman", "host", "none"})  # networks in which names do not resolve
 _SHARERS = 8  # of more than so many services no one needs another
 _EVIDENCE = 3
 _EVIDENCE_LENGTH = 160
@@ -47,11 +48,22 @@ def service_of(container: Container) -> str:
 
 
 class Graph:
-    """The map of one device. `host_addresses` are the device's own."""
+    """The map of one device.
 
-    def __init__(self, containers: Sequence[Container], host_addresses: Iterable[str], *, detail: bool) -> None:
+    `host_addresses` are the device's own, `listeners` the ports on which containers listen in its own network.
+    """
+
+    def __init__(
+        self,
+        containers: Sequence[Container],
+        host_addresses: Iterable[str] = (),
+        listeners: Iterable[tuple[int, str]] = (),
+        *,
+        detail: bool = False,
+    ) -> None:
         self.containers = containers
         self.host_addresses = frozenset(host_addresses)
+        self.listeners = tuple(listeners)
         self.services: dict[str, list[Container]] = {}
         for container in containers:
             self.services.setdefault(service_of(container), []).append(container)
@@ -253,12 +265,14 @@ class Graph:
 
     @cached_property
     def _publishers(self) -> Mapping[int, list[Container]]:
-        return _grouped(
+        published = [
             (port.host_port, container)
             for container in self.containers
             for port in container.ports
             if port.host_port is not None
-        )
+        ]
+        own = [(port, self._by_id[identity]) for port, identity in self.listeners if identity in self._by_id]
+        return _grouped(published + own)
 
     @cached_property
     def _data(self) -> Mapping[str, list[tuple[Container, Mount]]]:
@@ -274,7 +288,7 @@ class Graph:
         kind, _, other = container.network_mode.partition(":")
         owner = self._by_id.get(other) or self._by_name.get(other) if kind == "container" else container
         attachments = owner.attachments if owner else ()
-        return {one.network_id or one.network for one in attachments if one.network not in {"bridge", "host", "none"}}
+        return {one.network_id or one.network for one in attachments if one.network not in _NAMELESS}
 
 
 def _grouped(pairs: Iterable[tuple[N, V]]) -> dict[N, list[V]]:

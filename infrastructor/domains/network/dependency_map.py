@@ -5,11 +5,11 @@ from datetime import timedelta
 
 from pydantic import Field
 
-from infrastructor.domains.network.commands import ReadLinks
+from infrastructor.domains.network.commands import ReadLinks, ReadSockets
 from infrastructor.domains.network.dependencies import Graph
 from infrastructor.domains.network.inventory import with_details
 from infrastructor.domains.network.models import Edge, ServiceDependencyMap
-from infrastructor.domains.network.queries import ContainerDependencies, InspectContainers, PublishingContainers
+from infrastructor.domains.network.queries import ContainerDependencies, DescribeContainers, PublishingContainers
 from infrastructor.errors import DataCollectionError, NotFound, ValidationFailed
 from infrastructor.operation import Cache, CachedParams, Context, operation
 from infrastructor.paging import Cursor, Limit
@@ -34,7 +34,7 @@ class DependencyMapParams(CachedParams):
     route="GET /api/network/{device}/dependencies",
     resource_uri="network://{device}/dependencies",
     cache=Cache("dependencies", timedelta(minutes=5)),
-    commands=(ReadLinks, InspectContainers),
+    commands=(ReadLinks, ReadSockets, DescribeContainers),
     queries=(PublishingContainers, ContainerDependencies),
 )
 async def service_dependency_map(ctx: Context, params: DependencyMapParams) -> ServiceDependencyMap:
@@ -43,9 +43,11 @@ async def service_dependency_map(ctx: Context, params: DependencyMapParams) -> S
     Of environment values only host:port is shown.
     """
     problems: list[str] = []
-    reply, addresses = await asyncio.gather(ctx.ask(PublishingContainers()), _own_addresses(ctx, problems))
+    reply, addresses, listeners = await asyncio.gather(
+        ctx.ask(PublishingContainers()), _own_addresses(ctx, problems), _listeners(ctx, problems)
+    )
     containers = await with_details(ctx, reply.value)
-    graph = Graph(containers, addresses, detail=params.detail)
+    graph = Graph(containers, addresses, listeners, detail=params.detail)
     edges, dependents, dependencies = graph.edges, [], []
     if params.around is not None:
         centre = _centre(graph, params.around)
@@ -90,6 +92,16 @@ async def _own_addresses(ctx: Context, problems: list[str]) -> list[str]:
     addresses = [address.partition("/")[0] for link in facts.links for address in link.addresses]
     names = [ctx.device.hostname, ctx.device.address or ctx.device.hostname]
     return [name.lower() for name in (*addresses, *names) if name not in {"127.0.0.1", "::1", "localhost"}]
+
+
+async def _listeners(ctx: Context, problems: list[str]) -> list[tuple[int, str]]:
+    """Ports of containers that use the device's own network."""
+    try:
+        found = await ctx.run(ReadSockets())
+    except DataCollectionError as error:
+        problems.append(f"Containers in the device's own network are unknown by port: {error.message}")
+        return []
+    return [(socket.port, socket.container) for socket in found.sockets if socket.container is not None]
 
 
 def _centre(graph: Graph, name: str) -> str:

@@ -22,9 +22,9 @@ from infrastructor.domains.network.models import (
 from infrastructor.domains.network.ports import counts, port_rows, problems_of
 from infrastructor.domains.network.queries import (
     ContainerDependencies,
+    DescribeContainers,
+    DescribeNetworks,
     EngineNetworks,
-    InspectContainers,
-    InspectNetworks,
     PublishingContainers,
 )
 from infrastructor.operation import PLAIN, Cache, CachedParams, Context, Operation, operation
@@ -48,7 +48,7 @@ class PortListParams(CachedParams):
     route="GET /api/network/{device}/ports",
     resource_uri="ports://{device}",
     cache=Cache("ports", timedelta(seconds=30)),
-    commands=(ReadSockets, InspectContainers),
+    commands=(ReadSockets, DescribeContainers),
     queries=(PublishingContainers,),
 )
 async def port_list(ctx: Context, params: PortListParams) -> PortList:
@@ -89,7 +89,7 @@ class PortScanParams(CachedParams):
     route="GET /api/network/{device}/ports/scan",
     resource_uri="ports://{device}/analysis",
     cache=Cache("ports", timedelta(seconds=30)),
-    commands=(ReadSockets, InspectContainers),
+    commands=(ReadSockets, DescribeContainers),
     queries=(PublishingContainers, ContainerDependencies),
 )
 async def port_scan(ctx: Context, params: PortScanParams) -> PortScan:
@@ -151,7 +151,7 @@ class DockerNetworkListParams(CachedParams):
     route="GET /api/network/{device}/docker",
     resource_uri="network://{device}/docker",
     cache=Cache("docker_networks", timedelta(seconds=60)),
-    commands=(ReadRoutes, InspectContainers, InspectNetworks),
+    commands=(ReadRoutes, DescribeContainers, DescribeNetworks),
     queries=(EngineNetworks, PublishingContainers),
 )
 async def docker_network_list(ctx: Context, params: DockerNetworkListParams) -> DockerNetworkList:

@@ -64,7 +64,7 @@ for row in socket.getaddrinfo(sys.argv[1], None, type=socket.SOCK_STREAM): print
   echo "status $?"
 elif command -v nslookup >/dev/null; then
   echo "tool nslookup"
-  while read -r address names; do
+  [ -r /etc/hosts ] && while read -r address names; do
     for name in $names; do [ "$name" = "$1" ] && echo "$address"; done
   done </etc/hosts
   $limit nslookup "$1" 2>&1 | while read -r word value rest; do
@@ -126,7 +126,7 @@ print("from %.6f to %.6f" % (a, time.time()))' "$1" "$2" 2>&1); code=$?
   fi
   for nc in nc ncat 'busybox nc'; do
     command -v ${nc%% *} >/dev/null || continue
-    $nc --help 2>&1 | grep -q -- '-z' && scan=-zv || scan=
+    $nc -h 2>&1 | grep -q -e '-z' && scan=-zv || scan=
     said=$(timeout 5 $nc $scan -w 5 "$1" "$2" 2>&1 >/dev/null </dev/null); code=$?
     printf 'tool nc\nstatus %s\n%s\n' $code "$said"; exit 0
   done

@@ -27,7 +27,7 @@ class PublishingContainers(EngineQuery[tuple[Container, ...]]):
         return _rows(reply.body, listed)
 
     def command(self) -> Command[tuple[Container, ...]]:
-        return InspectContainers()
+        return DescribeContainers()
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,11 @@ class EngineNetworks(EngineQuery[tuple[EngineNetwork, ...]]):
         return _rows(reply.body, network)
 
     def command(self) -> Command[tuple[EngineNetwork, ...]]:
-        return InspectNetworks()
+        return DescribeNetworks()
 
 
 @dataclass(frozen=True)
-class InspectContainers(Command[tuple[Container, ...]]):
+class DescribeContainers(Command[tuple[Container, ...]]):
     """All containers in full, by docker or podman. One that goes meanwhile is left out."""
 
     script = r"""
@@ -74,7 +74,7 @@ exec $tool inspect --type container $ids
 
 
 @dataclass(frozen=True)
-class InspectNetworks(Command[tuple[EngineNetwork, ...]]):
+class DescribeNetworks(Command[tuple[EngineNetwork, ...]]):
     """All networks in full, by docker or podman."""
 
     script = r"""

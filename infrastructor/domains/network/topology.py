@@ -83,4 +83,6 @@ def _collide(one: Network, other: Network) -> bool:
 
 
 def _inside(network: EngineNetwork, members: Members) -> dict[str, str | None]:
-    return members.get(network.id) or members.get(network.name) or {}
+    # Podman's API calls its default network bridge, and its containers call it podman.
+    names = (network.id, network.name, *(["podman"] if network.name == "bridge" else []))
+    return next((members[name] for name in names if name in members), {})
