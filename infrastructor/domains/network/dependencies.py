@@ -23,6 +23,7 @@ _NO_DATA = re.compile(
     r"|dev|proc|sys|lib/modules|usr/share/zoneinfo|var/lib/docker(/containers)?|tmp)(/|$)|^/$"
 )
 _NAMELESS = frozenset({"bridge", "podman", "host", "none"})  # networks in which names do not resolve
+_ANSWERING = 3
 _SHARERS = 8  # of more than so many services no one needs another
 _EVIDENCE = 3
 _EVIDENCE_LENGTH = 160
@@ -160,12 +161,21 @@ class Graph:
         mine = self._networks_of(container)
         near = [other for other in candidates if other.id != container.id and mine & self._networks_of(other)]
         if near or not candidates:
-            return near, None
+            return self._nearest(container, near)
         # Not to be reached by that name. Believe it only where nobody else can be meant.
         meant = [other for other in candidates if other.stack == container.stack or other.name == host]
         if len({service_of(other) for other in meant}) != 1 or container.id in {other.id for other in meant}:
             return [], None
         return meant, "They share no network, so the name does not resolve."
+
+    def _nearest(self, container: Container, near: list[Container]) -> tuple[list[Container], str | None]:
+        """Of all that answer to a name those of the own stack; that others do too is a trap worth telling."""
+        services = len({service_of(other) for other in near})
+        problem = (
+            f"{services} services answer to this name in its networks; which one is chance." if services > 1 else None
+        )
+        own = [other for other in near if container.stack and other.stack == container.stack]
+        return (own or near)[:_ANSWERING], problem
 
     def _read_shared_data(self) -> None:
         """A service that may only read needs the one that writes."""
@@ -260,6 +270,8 @@ class Graph:
             aliases = container.details.aliases.values() if container.details else ()
             names |= {alias.lower() for group in aliases for alias in group}
             names |= {alias.lower() for attachment in container.attachments for alias in attachment.aliases}
+            # name.network means the same name in that network alone
+            names |= {f"{name}.{one.network.lower()}" for name in names if name for one in container.attachments}
             pairs += [(name, container) for name in sorted(names) if name]
         return _grouped(pairs)
 

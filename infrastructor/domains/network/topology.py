@@ -11,6 +11,8 @@ _SHOWN_MEMBERS = 100
 # Made by the engine itself; `podman` is Podman's default network.
 _PREDEFINED = frozenset({"bridge", "host", "none", "podman", "docker_gwbridge", "ingress"})
 
+_PODMAN_BRIDGES = ("podman", "cni-podman")
+
 Members = dict[str, dict[str, str | None]]
 
 
@@ -62,7 +64,11 @@ def overlaps(networks: Sequence[EngineNetwork], routes: Iterable[Route]) -> list
     bridges = {network.interface for network in networks if network.interface}
     for route in routes:
         # Podman's API does not tell its bridges.
-        if route.network.prefixlen and route.interface not in bridges and not route.interface.startswith("podman"):
+        if (
+            route.network.prefixlen
+            and route.interface not in bridges
+            and not route.interface.startswith(_PODMAN_BRIDGES)
+        ):
             found += _with_route(ranges, route)
     return found
 
