@@ -27,8 +27,9 @@ START_TIMEOUT_S = 60.0
 class DockerEngine:
     """dockerd with its own data, state and socket; `docker(...)` runs the command line tool against it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, options: tuple[str, ...] = ()) -> None:
         self.folder = folder
+        self.options = options
         self.run_folder = folder / "run"
         self.socket = self.run_folder / "docker.sock"
         self.log = folder / "dockerd.log"
@@ -41,6 +42,7 @@ class DockerEngine:
             program("dockerd"),
             *("--data-root", str(self.folder / "data"), "--exec-root", str(self.folder / "exec")),
             *("--pidfile", str(self.folder / "dockerd.pid"), "-H", f"unix://{self.socket}"),
+            *self.options,
         ]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
