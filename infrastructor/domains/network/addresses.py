@@ -1,6 +1,6 @@
 """Addresses and routes as the kernel's text files write them. Pure.
 
-Seen: /proc/net of Linux 4.19 to 6.12. Words of an address stand in the byte order of the machine.
+Seen: /proc/net of Linux 6. Words of an address stand in the byte order of the machine.
 """
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network

@@ -51,7 +51,7 @@ async def connectivity_check(ctx: Context, params: ConnectivityParams) -> Connec
     return Connectivity(
         device=ctx.device.hostname,
         target=params.target,
-        outcome=next((step.outcome for step in steps if step.outcome is not Outcome.OK), Outcome.OK),
+        outcome=page.attempt.outcome if page else _first_failure(steps),
         addresses=[str(address) for address in addresses],
         steps=steps,
         http_status=page.status if page else None,
@@ -59,6 +59,10 @@ async def connectivity_check(ctx: Context, params: ConnectivityParams) -> Connec
         certificate_days_left=None if left is None else left.days,
         certificate_issuer=page.certificate_issuer if page else None,
     )
+
+
+def _first_failure(steps: list[Step]) -> Outcome:
+    return next((step.outcome for step in steps if step.outcome is not Outcome.OK), Outcome.OK)
 
 
 async def _look_up(ctx: Context, aim: Goal, steps: list[Step]) -> list[Address]:
@@ -73,10 +77,11 @@ async def _connect(ctx: Context, port: int, addresses: list[Address], steps: lis
     """The first address that accepts; a step for the last that was tried."""
     for place, address in enumerate(addresses[:_TRIED], 1):
         attempt = await ctx.run(OpenConnection(address=str(address), port=port))
-        if attempt.outcome is Outcome.OK or place == len(addresses[:_TRIED]):
+        # Without a program for the connection alone, the page may still be asked for.
+        going_on = attempt.outcome in (Outcome.OK, Outcome.NO_TOOL)
+        if going_on or place == len(addresses[:_TRIED]):
             steps.append(_step("tcp", attempt, f"{address}: "))
-        if attempt.outcome in (Outcome.OK, Outcome.NO_TOOL):
-            # Without a program for the connection alone, the page may still be asked for.
+        if going_on:
             return address
     return None
 

@@ -1,7 +1,7 @@
 """What the container engine says of containers and networks, read for the network operations. Pure.
 
 Read here: the answers of `/containers/json`, `/containers/{id}/json` and `/networks`, and what `inspect` of docker
-and podman prints. Seen: Docker 20.10 to 28, Podman 4.3 and 5.4.
+and podman prints. Seen: Docker 20.10, Podman 4.3.
 """
 
 from collections.abc import Iterator, Mapping

@@ -11,7 +11,7 @@ from infrastructor.sanitize import clean
 
 _NO_SPEED = (1 << 32) - 1  # what some drivers say for -1
 _SHOWN_MEMBERS = 20
-_SHOWN_INTERFACES = 100
+_SHOWN_INTERFACES = 80
 # /sys/class/net/*/type
 _TYPES = {
     "772": "loopback", "768": "ipip", "769": "tunnel6", "776": "sit", "778": "gre", "823": "gre6", "512": "ppp",

@@ -139,8 +139,10 @@ class DockerNetwork(Result):
     attachable: bool = Field(description="Whether plain containers may join a swarm network.")
     stack: str | None = Field(description="Compose project that made it.")
     interface: str | None = Field(description="Bridge on the host.")
-    members: dict[str, str | None] = Field(description="Container → its address; None while it is not running.")
-    members_total: int = Field(description="All of them; the list is cut at 100.")
+    members: dict[str, str | None] = Field(
+        description="Container → its address; None while it is not running. Cut to fit; match=NETWORK shows more."
+    )
+    members_total: int = Field(description="All of them.")
 
 
 class Overlap(Result):
@@ -240,7 +242,9 @@ class Connectivity(Result):
 
     device: str = Field(description="Device it was tried from.")
     target: str = Field(description="As asked.")
-    outcome: Outcome = Field(description="Of the first step that failed, else ok.")
+    outcome: Outcome = Field(
+        description="Of the page when one was asked for, else of the first step that failed, or ok."
+    )
     addresses: list[str] = Field(description="What the name resolves to on the device.")
     steps: list[Step] = Field(description="In order; the first failure ends them.")
     http_status: int | None = Field(description="Answer to HEAD.")

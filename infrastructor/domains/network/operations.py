@@ -65,7 +65,7 @@ async def port_list(ctx: Context, params: PortListParams) -> PortList:
         ports=shown,
         total=len(matching),
         engine=None if via is None else via.value,
-        problems=problems + problems_of(found, rows),
+        problems=(problems + problems_of(found, rows))[:50],
         next_cursor=next_cursor,
     )
 
@@ -141,7 +141,7 @@ class DockerNetworkListParams(CachedParams):
     """Input of docker_network_list."""
 
     match: str | None = Field(default=None, max_length=200, description="Text in network, member or stack.")
-    limit: Limit = 50
+    limit: Limit = 40
     cursor: Cursor | None = None
 
 
@@ -165,16 +165,15 @@ async def docker_network_list(ctx: Context, params: DockerNetworkListParams) -> 
     networks = sorted(reply.value, key=lambda network: network.name)
     members = topology.members_of(containers.value)
     wanted = (params.match or "").lower()
-    rows = [topology.describe(network, members) for network in networks]
-    matching = [row for row in rows if wanted in f"{row.name} {row.stack} {' '.join(row.members)}".lower()]
+    matching = [network for network in networks if topology.matches(network, members, wanted)]
     shown, next_cursor = page(matching, params.limit, params.cursor)
     return DockerNetworkList(
         device=ctx.device.hostname,
         engine=reply.via.value,
-        networks=shown,
+        networks=topology.describe_all(shown, members),
         total=len(matching),
         unused=topology.unused(networks, members)[:100],
-        overlaps=topology.overlaps(networks, routes)[:100],
+        overlaps=topology.overlaps(networks, routes)[:50],
         next_cursor=next_cursor,
     )
 

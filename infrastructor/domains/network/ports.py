@@ -10,8 +10,10 @@ from infrastructor.domains.network.containers import Container, Publication
 from infrastructor.domains.network.models import PortRow, Protocol, Scope
 from infrastructor.domains.network.sockets import Socket, Sockets
 
-# Programs that hold a published port open for a container.
-FORWARDERS = frozenset({"docker-proxy", "rootlessport", "rootlesskit", "conmon", "slirp4netns", "pasta", "pasta.avx2"})
+# Programs that hold a published port for a container; without its proxy the engine itself keeps it from others.
+FORWARDERS = frozenset(
+    {"docker-proxy", "dockerd", "rootlessport", "rootlesskit", "conmon", "slirp4netns", "pasta", "pasta.avx2"}
+)
 _EVERYWHERE = (IPv4Address(0), IPv6Address(0))
 _WIDEST = (Scope.ALL, Scope.ADDRESS, Scope.LOOPBACK)
 

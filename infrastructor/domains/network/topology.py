@@ -7,7 +7,8 @@ from infrastructor.domains.network.addresses import Network, Route
 from infrastructor.domains.network.containers import Container, EngineNetwork
 from infrastructor.domains.network.models import DockerNetwork, Overlap
 
-_SHOWN_MEMBERS = 100
+_SHOWN_MEMBERS = 300  # of all networks of a page together
+_FEWEST_MEMBERS = 5
 # Made by the engine itself; `podman` is Podman's default network.
 _PREDEFINED = frozenset({"bridge", "host", "none", "podman", "docker_gwbridge", "ingress"})
 
@@ -26,7 +27,19 @@ def members_of(containers: Iterable[Container]) -> Members:
     return found
 
 
-def describe(network: EngineNetwork, members: Members) -> DockerNetwork:
+def describe_all(networks: Sequence[EngineNetwork], members: Members) -> list[DockerNetwork]:
+    """A page of networks; how many members each shows depends on how many share the page."""
+    most = max(_FEWEST_MEMBERS, _SHOWN_MEMBERS // max(1, len(networks)))
+    return [_describe(network, members, most) for network in networks]
+
+
+def matches(network: EngineNetwork, members: Members, text: str) -> bool:
+    """Whether the text is in its name, its stack or the name of a member."""
+    words = (network.name, network.stack or "", *_inside(network, members))
+    return any(text in word.lower() for word in words)
+
+
+def _describe(network: EngineNetwork, members: Members, most: int) -> DockerNetwork:
     inside = _inside(network, members)
     return DockerNetwork(
         name=network.name,
@@ -38,7 +51,7 @@ def describe(network: EngineNetwork, members: Members) -> DockerNetwork:
         attachable=network.attachable,
         stack=network.stack,
         interface=network.interface,
-        members=dict(sorted(inside.items())[:_SHOWN_MEMBERS]),
+        members=dict(sorted(inside.items())[:most]),
         members_total=len(inside),
     )
 

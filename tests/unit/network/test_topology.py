@@ -28,7 +28,7 @@ def network(name: str, subnet: str, driver: str = "bridge") -> EngineNetwork:
 def test_the_networks_of_a_recorded_docker_host() -> None:
     networks = DescribeNetworks().parse(output("DescribeNetworks", "docker-20.10"))
     members = topology.members_of(recorded_containers("docker-20.10"))
-    rows = {row.name: row for row in (topology.describe(one, members) for one in networks)}
+    rows = {row.name: row for row in topology.describe_all(networks, members)}
     assert rows["shop_default"].members == {
         "shop-cache-1": "172.18.0.3", "shop-db-1": "172.18.0.2", "shop-web-1": "172.18.0.4",
     }  # fmt: skip
@@ -41,7 +41,7 @@ def test_the_networks_of_a_recorded_docker_host() -> None:
 def test_the_networks_of_a_recorded_podman_host() -> None:
     networks = DescribeNetworks().parse(output("DescribeNetworks", "podman-4.3"))
     members = topology.members_of(recorded_containers("podman-4.3"))
-    rows = {row.name: row for row in (topology.describe(one, members) for one in networks)}
+    rows = {row.name: row for row in topology.describe_all(networks, members)}
     assert rows["media"].members == {"media_app": "10.89.0.3", "media_db": "10.89.0.2"}
     assert rows["media"].interface == "cni-podman1"
     assert topology.unused(networks, members) == []
@@ -65,3 +65,13 @@ def test_a_macvlan_shares_the_range_of_the_wire_on_purpose() -> None:
     routes = [Route(ip_network("192.168.1.0/24"), "eth0", None, 0)]
     networks = [network("lan", "192.168.1.0/24", "macvlan"), network("iot", "192.168.1.0/25", "ipvlan")]
     assert topology.overlaps(networks, routes) == []
+
+
+def test_a_page_of_networks_with_hundreds_of_members_stays_small() -> None:
+    networks = [network(f"application-{number}_default", f"10.{number}.0.0/16") for number in range(40)]
+    inside: dict[str, str | None] = {f"application-container-{number}-1": "172.20.100.100" for number in range(500)}
+    rows = topology.describe_all(networks, {one.name: inside for one in networks})
+    assert sum(len(row.model_dump_json()) for row in rows) < 30_000
+    assert {row.members_total for row in rows} == {500}
+    assert len(topology.describe_all(networks[:1], {networks[0].name: inside})[0].members) == 300
+    assert topology.matches(networks[0], {networks[0].name: inside}, "container-499")
