@@ -44,16 +44,23 @@ class DockerEngine:
             *("--pidfile", str(self.folder / "dockerd.pid"), "-H", f"unix://{self.socket}"),
             *self.options,
         ]
+        deadline = time.monotonic() + START_TIMEOUT_S
+        self._spawn(command)
+        while subprocess.run(self._argv("version"), capture_output=True, check=False).returncode != 0:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"dockerd did not start: {self.log.read_text()[-2000:]}")
+            if self.process is None or self.process.poll() is not None:
+                # Another engine of this machine rebuilt the firewall's chains at the same moment.
+                time.sleep(1)
+                self._spawn(command)
+            time.sleep(0.1)
+        return self
+
+    def _spawn(self, command: list[str]) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while subprocess.run(self._argv("version"), capture_output=True, check=False).returncode != 0:
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"dockerd did not start: {self.log.read_text()[-2000:]}")
-            time.sleep(0.1)
-        return self
 
     def stop(self) -> None:
         if self.process is None:

@@ -97,12 +97,13 @@ class EngineNetwork:
 def listed(row: Any) -> Container:
     """A row of `/containers/json`."""
     fields = _mapping(row)
-    names = _items(fields.get("Names"))
+    # A container that others link to is also listed as /other/alias.
+    names = sorted(map(_text, _items(fields.get("Names"))), key=lambda name: name.count("/"))
     identity = _text(fields.get("Id"))
     return _container(
         fields,
         identity=identity,
-        name=_text(names[0]).removeprefix("/") if names else identity[:12],
+        name=names[0].removeprefix("/") if names else identity[:12],
         state=_text(fields.get("State")).lower(),
         labels=_mapping(fields.get("Labels")),
         ports=tuple(_listed_ports(fields.get("Ports"))),

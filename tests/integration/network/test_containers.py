@@ -105,15 +105,15 @@ async def test_a_scan_tells_the_free_the_taken_and_the_promised(
 
 @pytest.fixture
 def routed() -> Iterator[str]:
-    """A range that the host routes elsewhere, and nothing behind it."""
-    ip = program("ip")
-    subprocess.run([ip, "link", "add", "inftest0", "type", "veth", "peer", "name", "inftest1"], check=True)
+    """An interface of the host with the range 10.213.0.0/16, and nothing behind it."""
+    ip, name = program("ip"), f"inf{os.urandom(4).hex()}"
+    subprocess.run([ip, "link", "add", name, "type", "veth", "peer", "name", f"{name}p"], check=True)
     try:
-        subprocess.run([ip, "addr", "add", "10.213.0.1/16", "dev", "inftest0"], check=True)
-        subprocess.run([ip, "link", "set", "inftest0", "up"], check=True)
-        yield "10.213.0.0/16"
+        subprocess.run([ip, "addr", "add", "10.213.0.1/16", "dev", name], check=True)
+        subprocess.run([ip, "link", "set", name, "up"], check=True)
+        yield name
     finally:
-        subprocess.run([ip, "link", "delete", "inftest0"], check=True)
+        subprocess.run([ip, "link", "delete", name], check=True)
 
 
 async def test_networks_with_members_and_a_range_that_the_host_routes_elsewhere(
@@ -131,7 +131,7 @@ async def test_networks_with_members_and_a_range_that_the_host_routes_elsewhere(
     assert (rows["quiet"].internal, rows["quiet"].stack, rows["quiet"].driver) == (True, "shop", "bridge")
     assert found.unused == ["colliding"]
     collisions = [(one.network, one.other, one.other_subnet) for one in found.overlaps if one.network == "colliding"]
-    assert collisions == [("colliding", "route through inftest0", routed)]
+    assert collisions == [("colliding", f"route through {routed}", "10.213.0.0/16")]
 
 
 async def test_dependencies_with_their_evidence_and_reach(ask_every_way: Ask, docker_engine: DockerEngine) -> None:
