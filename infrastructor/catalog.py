@@ -8,11 +8,20 @@ from infrastructor.domains.devices.operations import COMPLETIONS as DEVICE_COMPL
 from infrastructor.domains.devices.operations import OPERATIONS as DEVICES
 from infrastructor.domains.drives.operations import OPERATIONS as DRIVES
 from infrastructor.domains.logs.operations import OPERATIONS as LOGS
+from infrastructor.domains.network.operations import OPERATIONS as NETWORK
 from infrastructor.domains.operations.operations import OPERATIONS as OPERATION_RUNS
 from infrastructor.domains.packages.operations import OPERATIONS as PACKAGES
 from infrastructor.domains.system.operations import OPERATIONS as SYSTEM
 from infrastructor.operation import Operation
 
-CATALOG: tuple[Operation[Any, Any], ...] = (*DEVICES, *SYSTEM, *DRIVES, *LOGS, *PACKAGES, *OPERATION_RUNS)
+CATALOG: tuple[Operation[Any, Any], ...] = (
+    *DEVICES,
+    *SYSTEM,
+    *DRIVES,
+    *LOGS,
+    *PACKAGES,
+    *NETWORK,
+    *OPERATION_RUNS,
+)
 
 COMPLETIONS: Mapping[str, Source] = {**DEVICE_COMPLETIONS}

@@ -27,8 +27,9 @@ START_TIMEOUT_S = 60.0
 class DockerEngine:
     """dockerd with its own data, state and socket; `docker(...)` runs the command line tool against it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, options: tuple[str, ...] = ()) -> None:
         self.folder = folder
+        self.options = options
         self.run_folder = folder / "run"
         self.socket = self.run_folder / "docker.sock"
         self.log = folder / "dockerd.log"
@@ -41,17 +42,25 @@ class DockerEngine:
             program("dockerd"),
             *("--data-root", str(self.folder / "data"), "--exec-root", str(self.folder / "exec")),
             *("--pidfile", str(self.folder / "dockerd.pid"), "-H", f"unix://{self.socket}"),
+            *self.options,
         ]
+        deadline = time.monotonic() + START_TIMEOUT_S
+        self._spawn(command)
+        while subprocess.run(self._argv("version"), capture_output=True, check=False).returncode != 0:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"dockerd did not start: {self.log.read_text()[-2000:]}")
+            if self.process is None or self.process.poll() is not None:
+                # Another engine of this machine rebuilt the firewall's chains at the same moment.
+                time.sleep(1)
+                self._spawn(command)
+            time.sleep(0.1)
+        return self
+
+    def _spawn(self, command: list[str]) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while subprocess.run(self._argv("version"), capture_output=True, check=False).returncode != 0:
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"dockerd did not start: {self.log.read_text()[-2000:]}")
-            time.sleep(0.1)
-        return self
 
     def stop(self) -> None:
         if self.process is None:

@@ -52,7 +52,10 @@ from infrastructor.ports import Device, Effect, HostKey, Transport
 from infrastructor.protection import check_marks_kept
 
 # What was collected from a device, and may be another machine's once its registration changes.
-_COLLECTED = ("system_metrics", "system_info", "services", "processes", "analysis", "drives", "packages")
+_COLLECTED = (
+    *("system_metrics", "system_info", "services", "processes", "analysis", "drives", "packages"),
+    *("ports", "interfaces", "docker_networks", "dependencies"),
+)
 
 
 class DeviceListParams(Params):
