@@ -15,7 +15,7 @@ from infrastructor.errors import Conflict
 from infrastructor.health import HealthReport
 from infrastructor.ids import uuid7
 from infrastructor.memory import settle
-from infrastructor.ports import Device, DeviceRegistry, Transport
+from infrastructor.ports import Device, DeviceRegistry, Interface, Transport
 from infrastructor.report import HealthSource
 from infrastructor.scheduler import Scheduler, collect_metrics
 from infrastructor.service import UnifiedDataCollectionService
@@ -83,6 +83,7 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
             metrics=metrics,
             plans=PostgresPlanStore(database),
             read_only=settings.read_only,
+            opted_in=(Interface.MCP,) if settings.mcp_exec else (),
         )
         stack.push_async_callback(service.drain)
         tokens = Tokens(token_store)

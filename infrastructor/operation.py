@@ -32,6 +32,7 @@ from infrastructor.ports import (
     DeviceLinks,
     DeviceRegistry,
     Effect,
+    Interface,
     MetricStore,
 )
 
@@ -242,6 +243,8 @@ class Operation(Generic[P, R]):
     background: bool = False
     plan: Planner[P] | None = None
     deadline: timedelta = timedelta(seconds=120)
+    opt_in: tuple[Interface, ...] = ()
+    """Doors that neither show nor run it unless the operator's settings allow it there."""
 
     @property
     def domain(self) -> str:
@@ -281,6 +284,7 @@ def operation(
     background: bool = False,
     plan: Planner[P] | None = None,
     deadline: timedelta = timedelta(seconds=120),
+    opt_in: tuple[Interface, ...] = (),
 ) -> Callable[[Handler[P, R]], Operation[P, R]]:
     """Declare the decorated function as an operation; its docstring becomes summary and description.
 
@@ -310,6 +314,7 @@ def operation(
             background=background,
             plan=plan,
             deadline=deadline,
+            opt_in=opt_in,
         )
 
     return declare

@@ -7,7 +7,7 @@ outcome. Read `run` and `_carry_out` top to bottom to know what happens to a req
 import asyncio
 import json
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, TypeVar
@@ -71,6 +71,7 @@ class UnifiedDataCollectionService:
         metrics: MetricStore,
         plans: PlanStore,
         read_only: bool = False,
+        opted_in: Collection[Interface] = (),
     ) -> None:
         self.operations = {operation.name: operation for operation in operations}
         self.devices = devices
@@ -79,6 +80,7 @@ class UnifiedDataCollectionService:
         self.audit = audit
         self.metrics = metrics
         self.read_only = read_only
+        self.opted_in = frozenset(opted_in)
         self.memory: dict[tuple[str, UUID], Any] = {}
         self._swept: dict[tuple[str, UUID], str] = {}
         self._plans = Plans(plans)
@@ -341,9 +343,18 @@ class UnifiedDataCollectionService:
             params={} if params is None else params.model_dump(mode="json", exclude={"plan_token"}),
         )
 
+    def offers(self, operation: Operation[Any, Any], interface: Interface) -> bool:
+        """Whether a door may show and run it, roles aside."""
+        return interface not in operation.opt_in or interface in self.opted_in
+
     def _authorize(self, operation: Operation[Any, Any], caller: Caller) -> None:
         if self.read_only and operation.effect is not Effect.READ:
             raise ReadOnlyMode(f"{operation.name} changes things, and this server only reads.")
+        if not self.offers(operation, caller.interface):
+            raise PermissionDenied(
+                f"{operation.name} is not offered over {caller.interface}.",
+                hint="The operator can allow it with INFRASTRUCTOR_MCP_EXEC=true; REST and the CLI have it.",
+            )
         if not caller.role.allows(operation.effect):
             raise PermissionDenied(
                 f"Role {caller.role} may not run {operation.name} ({operation.effect}).",

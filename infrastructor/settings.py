@@ -36,6 +36,7 @@ class Settings(BaseSettings):
     allowed_hosts: tuple[str, ...] = Field(default=(), description="Further Host headers to accept.")
     allowed_origins: tuple[str, ...] = Field(default=(), description="Browser origins that may call the doors.")
     read_only: bool = Field(default=False, description="Refuse everything but READ.")
+    mcp_exec: bool = Field(default=False, description="Let MCP callers run programs inside containers.")
     max_body_bytes: int = Field(default=1 << 20, description="Largest request body taken.")
 
     ssh_username: str | None = Field(default=None, description="Login when a device names none; else the OS user.")

@@ -10,7 +10,7 @@ from mcp_types import Completion, CompletionArgument
 from infrastructor.app import Application
 from infrastructor.errors import ValidationFailed
 from infrastructor.operation import Operation
-from infrastructor.ports import Effect, Role
+from infrastructor.ports import Effect, Interface, Role
 from infrastructor.version import installed_version
 from mcp_server import quiet
 from mcp_server.auth import Verifier
@@ -83,7 +83,8 @@ def _spare(server: FastMCP, tools: Sequence[OperationTool]) -> None:
 
 
 def _chosen(application: Application, toolsets: Sequence[str] | None) -> list[Operation[Any, Any]]:
-    operations = list(application.service.operations.values())
+    service = application.service
+    operations = [operation for operation in service.operations.values() if service.offers(operation, Interface.MCP)]
     if toolsets is None:
         return operations
     known = {operation.domain for operation in operations}

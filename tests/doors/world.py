@@ -9,7 +9,7 @@ from typing import Any
 from infrastructor.app import Application
 from infrastructor.health import HealthReport, PartHealth
 from infrastructor.operation import Operation
-from infrastructor.ports import AuditRecord, CommandOutput, Role
+from infrastructor.ports import AuditRecord, CommandOutput, Interface, Role
 from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.settings import Settings
 from infrastructor.tokens import Tokens, hash_secret
@@ -46,6 +46,7 @@ class World:
                 metrics=self.metrics,
                 plans=self.plans,
                 read_only=given.read_only,
+                opted_in=(Interface.MCP,) if given.mcp_exec else (),
             ),
             tokens=Tokens(self.token_store),
             health=self.health,

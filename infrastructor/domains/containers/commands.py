@@ -10,6 +10,7 @@ from infrastructor.domains.containers import rows
 from infrastructor.domains.containers.cgroups import Cgroups, from_script
 from infrastructor.domains.containers.engine_stats import EngineUse, from_stats
 from infrastructor.domains.containers.inspection import Inspection, from_inspect
+from infrastructor.domains.containers.log_lines import Batch, from_program
 from infrastructor.domains.containers.rows import Row
 from infrastructor.ports import Capabilities, CommandOutput, Lane
 
@@ -32,7 +33,7 @@ def needs_sudo(capabilities: Capabilities) -> bool:
 class EngineCommand(Command[T_co]):
     """A line of the docker program; `podman` is the same line for the other engine."""
 
-    needs = "docker"
+    needs: ClassVar[str | None] = "docker"
     podman: ClassVar[type[Command[object]] | None] = None
     may_sudo = True
 
@@ -189,3 +190,40 @@ class ReadStats(EngineCommand[Mapping[str, EngineUse]]):
 
     def parse(self, output: CommandOutput) -> Mapping[str, EngineUse]:
         return from_stats(output.stdout)
+
+
+@dataclass(frozen=True)
+class PodmanReadLogs(Command[Batch]):
+    """The newest lines of a container, by Podman."""
+
+    template = "podman logs --timestamps --tail={tail} --since={since} --until={until} -- {container}"
+    needs = "podman"
+    lane = Lane.SLOW
+    max_output = 16 << 20
+    accepts_truncated = True
+    may_sudo = True
+    container: str
+    tail: str = "100"
+    since: str | None = None
+    until: str | None = None
+
+    def parse(self, output: CommandOutput) -> Batch:
+        return from_program(output.stdout, output.stderr, truncated=output.truncated)
+
+
+@dataclass(frozen=True)
+class ReadLogs(EngineCommand[Batch]):
+    """The newest lines of a container, by Docker."""
+
+    template = "docker logs --timestamps --tail={tail} --since={since} --until={until} -- {container}"
+    lane = Lane.SLOW
+    max_output = 16 << 20
+    accepts_truncated = True
+    podman = PodmanReadLogs
+    container: str
+    tail: str = "100"
+    since: str | None = None
+    until: str | None = None
+
+    def parse(self, output: CommandOutput) -> Batch:
+        return from_program(output.stdout, output.stderr, truncated=output.truncated)

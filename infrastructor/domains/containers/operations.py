@@ -7,6 +7,13 @@ from pydantic import Field
 
 from infrastructor.domains.containers import listing, statistics
 from infrastructor.domains.containers.cgroups import Cgroups, Reading
+from infrastructor.domains.containers.change_operations import (
+    container_exec,
+    container_remove,
+    container_restart,
+    container_start,
+    container_stop,
+)
 from infrastructor.domains.containers.commands import (
     InspectContainers,
     ListContainers,
@@ -18,6 +25,7 @@ from infrastructor.domains.containers.commands import (
     ReadStats,
     engine_of,
 )
+from infrastructor.domains.containers.log_operations import container_logs
 from infrastructor.domains.containers.models import (
     ContainerDetail,
     ContainerList,
@@ -174,4 +182,10 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     container_list,
     container_stats,
     container_get,
+    container_logs,
+    container_start,
+    container_stop,
+    container_restart,
+    container_remove,
+    container_exec,
 )
