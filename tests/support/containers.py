@@ -34,6 +34,10 @@ class Host:
             **service,
         )
 
+    @property
+    def admin(self) -> Caller:
+        return ADMIN
+
     async def ask(self, operation_name: str, caller: Caller = ADMIN, /, **arguments: Any) -> Any:
         return (await self.answer(operation_name, caller, **arguments)).result
 

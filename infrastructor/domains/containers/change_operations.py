@@ -166,18 +166,13 @@ async def _changed(ctx: Context, before: Inspection, what: str) -> ContainerChan
 
 
 def _outcome(name: str, after: State, what: str) -> str:
-    if after.status == "removed":
-        return f"{name} was {what} and removed itself, as it was run with --rm."
+    code = "" if after.exit_code is None else f" with exit code {after.exit_code}"
+    if after.status in {"removed", "removing"}:
+        return f"{name} was {what}{code} and removes itself, as it was run with --rm."
     if what == "stopped":
-        ended = "" if after.exit_code is None else f" with exit code {after.exit_code}"
-        killed = ": it did not end in time and was killed" if after.exit_code == 137 else ""  # noqa: PLR2004
-        return (
-            f"{name} was stopped and ended{ended}{killed}."
-            if after.status == "exited"
-            else f"{name} is {after.status}."
-        )
+        killed = ": it did not end in time and was killed" if after.exit_code == _KILLED else ""
+        return f"{name} ended{code}{killed}." if after.status == "exited" else f"{name} is {after.status}."
     if after.status != "running":
-        code = "" if after.exit_code is None else f" with exit code {after.exit_code}"
         return f"{name} was {what}, but is {after.status} already{code}; container_logs tells why."
     checked = f"; its health check says {after.health}" if after.health else ""
     return f"{name} was {what} and runs{checked}."
