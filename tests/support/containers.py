@@ -18,10 +18,10 @@ ADMIN = Caller(principal="anna", role=Role.ADMIN, interface=Interface.REST)
 class Host:
     """`ask` runs an operation on the host; `run` starts a container there behind the service's back."""
 
-    def __init__(self, client: AsyncSSHClient, device: Device, engine: DockerEngine, **service: Any) -> None:
+    def __init__(self, client: AsyncSSHClient, device: Device, engine: DockerEngine | None, **service: Any) -> None:
         self.client = client
         self.device = device
-        self.engine = engine
+        self._engine = engine
         self.audit = FakeAudit()
         self.service = UnifiedDataCollectionService(
             operations=CATALOG,
@@ -33,6 +33,11 @@ class Host:
             plans=FakePlans(),
             **service,
         )
+
+    @property
+    def engine(self) -> DockerEngine:
+        assert self._engine is not None
+        return self._engine
 
     @property
     def admin(self) -> Caller:
