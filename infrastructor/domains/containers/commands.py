@@ -110,8 +110,7 @@ class ReadCgroups(Command[Cgroups]):
 cd /sys/fs/cgroup 2>/dev/null || exit 0
 q='????????'; q=$q$q$q$q$q$q$q$q
 v=memory; [ -e cgroup.controllers ] && v=.
-dirs=$(find $v -maxdepth 9 -type d \( -name "$q" -o -name "*[!0-9a-f]$q" -o -name "*[!0-9a-f]$q.scope" \) \
-  2>/dev/null | head -n 1000)
+dirs=$(find $v -maxdepth 9 -type d \( -name "$q" -o -name "*[!0-9a-f]$q" -o -name "*[!0-9a-f]$q.scope" \) 2>/dev/null)
 set -f
 IFS='
 '
@@ -119,6 +118,7 @@ sample() {
   read -r up rest </proc/uptime && echo "uptime ${up%% *}"
   set --
   for d in $dirs; do
+    [ $# -gt 12000 ] && break
     g=${d#memory/}
     if [ $v = . ]; then
       set -- "$@" "$d/cpu.stat" "$d/cpu.max" "$d/memory.current" "$d/memory.max" "$d/memory.stat" \
@@ -132,7 +132,7 @@ sample() {
   done
   [ $# -gt 0 ] && grep -Hs -E '^(usage_usec|nr_(periods|throttled)|(total_)?inactive_file|oom_kill |[0-9]|max|-1)' "$@"
 }
-echo "cpus $(cat /sys/devices/system/cpu/online 2>/dev/null)"
+read -r online </sys/devices/system/cpu/online && echo "cpus $online"
 read -r memory </proc/meminfo && echo "$memory"
 if [ -n "$1" ]; then sample; sleep "$1" 2>/dev/null || sleep 1; fi
 sample

@@ -1,6 +1,7 @@
 """Lists, details and statistics of real containers, by every way to their engine."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+import docker
 from infrastructor.errors import Conflict, EngineForbidden, EngineStopped, NotFound, ValidationFailed
 from infrastructor.ports import CacheState
 from infrastructor.ssh import AsyncSSHClient
@@ -143,6 +145,18 @@ async def test_statistics_come_from_cgroups_in_one_read(host: Host) -> None:
     assert [use.name for use in again.containers] == ["busy"]
     assert host.commands[-1] == "ReadCgroups"
     assert again.sampled_over_seconds >= 0.2
+
+
+async def test_the_docker_sdk_sees_the_same(host: Host) -> None:
+    host.run("web", options=(*STACK, "-p", "18081:80"))
+    host.run("crashed", "sh", "-c", "exit 3")
+    await until(lambda: host.state("crashed")["Status"] == "exited")
+    with contextlib.closing(docker.DockerClient(base_url=f"unix://{host.engine.socket}")) as sdk:
+        theirs = {
+            one.name: (one.short_id, one.status, one.attrs["Config"]["Image"]) for one in sdk.containers.list(all=True)
+        }
+    listed = (await host.ask("container_list", detail=True)).containers
+    assert {row.name: (row.id, row.state, row.image) for row in listed} == theirs
 
 
 async def test_statistics_agree_with_the_engine(host: Host) -> None:
