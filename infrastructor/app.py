@@ -1,29 +1,32 @@
 """The composition root: settings → stores → ports → service. The only module that sees concrete drivers."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 
 from infrastructor.attach import attached_stores
 from infrastructor.cache.redis import RedisCacheManager
 from infrastructor.cache.secret import load_secret
-from infrastructor.catalog import CATALOG
+from infrastructor.catalog import CATALOG, COMPLETIONS
+from infrastructor.completion import Source
 from infrastructor.errors import Conflict
 from infrastructor.health import HealthReport
 from infrastructor.ids import uuid7
 from infrastructor.memory import settle
 from infrastructor.ports import Device, DeviceRegistry, Interface, Transport
 from infrastructor.report import HealthSource
-from infrastructor.scheduler import Scheduler, collect_metrics
+from infrastructor.scheduler import Scheduler, collect_drives, collect_metrics
 from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.settings import Settings
 from infrastructor.ssh.client import AsyncSSHClient
 from infrastructor.storage import migrate
 from infrastructor.storage.audit import PostgresAuditLog
+from infrastructor.storage.cancels import PostgresCancelRequests
 from infrastructor.storage.devices import PostgresDeviceRegistry
+from infrastructor.storage.drives import PostgresDriveStore
 from infrastructor.storage.metrics import PostgresMetricStore
 from infrastructor.storage.plans import PostgresPlanStore
 from infrastructor.storage.pool import Database
@@ -46,6 +49,10 @@ class Application:
     service: UnifiedDataCollectionService
     tokens: Tokens
     health: Callable[[], Awaitable[HealthReport]]
+    completions: Mapping[str, Source] = field(default_factory=dict)
+    """What may be typed for a parameter, by the name its field gives."""
+    confirm_key: bytes | None = None
+    """Seals confirmations under way between the rounds of a question; None: with a key of this process alone."""
     collect: Callable[[], Awaitable[None]] | None = None
     """Runs the scheduled jobs until cancelled; only processes that collect call it."""
 
@@ -73,6 +80,8 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
         stack.push_async_callback(cache.close)
         ssh = AsyncSSHClient(settings, devices.find)
         stack.push_async_callback(ssh.close)
+        cancels = PostgresCancelRequests(database)
+        stack.push_async_callback(cancels.close)
 
         service = UnifiedDataCollectionService(
             operations=CATALOG,
@@ -82,15 +91,20 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
             audit=audit,
             metrics=metrics,
             plans=PostgresPlanStore(database),
+            drives=PostgresDriveStore(database),
+            cancels=cancels,
             read_only=settings.read_only,
             opted_in=(Interface.MCP,) if settings.mcp_exec else (),
+            human_approval=settings.destroy_approval == "human",
         )
+        await cancels.follow(service.runs.heed)
         stack.push_async_callback(service.drain)
         tokens = Tokens(token_store)
         await ensure_admin_token(tokens, settings.data_dir)
         await register_this_machine(devices)
         scheduler = Scheduler()
         scheduler.every(settings.metrics_interval_s, "metrics", partial(collect_metrics, service))
+        scheduler.every(settings.drives_interval_s, "drives", partial(collect_drives, service))
         scheduler.every(_RETENTION_EVERY_S, "retention", partial(_apply_retention, database, settings))
         scheduler.every(_SETTLE_EVERY_S, "memory", _settle)
         yield Application(
@@ -100,6 +114,8 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
             health=HealthSource(
                 database=database, audit=audit, cache=cache, ssh=ssh, devices=devices, scheduler=scheduler
             ).report,
+            completions=COMPLETIONS,
+            confirm_key=load_secret(settings.data_dir, "confirm"),
             collect=scheduler.run,
         )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from infrastructor.app import Application
+from infrastructor.catalog import COMPLETIONS
 from infrastructor.health import HealthReport, PartHealth
 from infrastructor.operation import Operation
 from infrastructor.ports import AuditRecord, CommandOutput, Interface, Role
@@ -14,7 +15,17 @@ from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.settings import Settings
 from infrastructor.tokens import Tokens, hash_secret
 from tests.doors.catalog import OPERATIONS
-from tests.fakes import FakeAudit, FakeCache, FakeDevices, FakeMetrics, FakePlans, FakeSSH, FakeTokens, device
+from tests.fakes import (
+    FakeAudit,
+    FakeCache,
+    FakeCancels,
+    FakeDevices,
+    FakeMetrics,
+    FakePlans,
+    FakeSSH,
+    FakeTokens,
+    device,
+)
 
 POOLS = b"tank\tONLINE\t4000000000000\n"
 
@@ -31,6 +42,7 @@ class World:
     plans: FakePlans = field(default_factory=FakePlans)
     metrics: FakeMetrics = field(default_factory=FakeMetrics)
     token_store: FakeTokens = field(default_factory=FakeTokens)
+    cancels: FakeCancels = field(default_factory=FakeCancels)
     healthy: bool = True
 
     def application(self, **settings: Any) -> Application:
@@ -45,9 +57,12 @@ class World:
                 audit=self.audit,
                 metrics=self.metrics,
                 plans=self.plans,
+                cancels=self.cancels,
                 read_only=given.read_only,
                 opted_in=(Interface.MCP,) if given.mcp_exec else (),
+                human_approval=given.destroy_approval == "human",
             ),
+            completions=COMPLETIONS,
             tokens=Tokens(self.token_store),
             health=self.health,
         )
