@@ -20,8 +20,8 @@ from pathlib import Path
 from statistics import median
 
 import asyncssh
-import docker
 
+import docker
 from benchmarks import report
 from infrastructor.app import Application, open_application
 from infrastructor.ports import Caller, Device, Interface, Role
@@ -188,9 +188,9 @@ def describe(figures: Figures, options: argparse.Namespace) -> str:
     return "\n\n".join(
         [
             "## Containers",
-            f"`python -m benchmarks.containers --results`, {CONTAINERS} running containers, {options.repeats} repeats of "
-            f"{options.calls} questions, {made}. Medians; a ratio is the median of the ratios repeat by repeat. Ours are "
-            "whole operations with their audit record, warm, the cache standing aside.",
+            f"`python -m benchmarks.containers --results`, {CONTAINERS} running containers, {options.repeats} repeats "
+            f"of {options.calls} questions, {made}. Medians; a ratio is the median of the ratios repeat by repeat. "
+            "Ours are whole operations with their audit record, warm, the cache standing aside.",
             report.table(("goal", "measured", "limit", "outcome"), verdicts),
             report.table(("question and client", "p50 ms", "to ours"), rows),
         ]

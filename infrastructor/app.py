@@ -16,7 +16,7 @@ from infrastructor.errors import Conflict
 from infrastructor.health import HealthReport
 from infrastructor.ids import uuid7
 from infrastructor.memory import settle
-from infrastructor.ports import Device, DeviceRegistry, Transport
+from infrastructor.ports import Device, DeviceRegistry, Interface, Transport
 from infrastructor.report import HealthSource
 from infrastructor.scheduler import Scheduler, collect_drives, collect_metrics
 from infrastructor.service import UnifiedDataCollectionService
@@ -94,6 +94,7 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
             drives=PostgresDriveStore(database),
             cancels=cancels,
             read_only=settings.read_only,
+            opted_in=(Interface.MCP,) if settings.mcp_exec else (),
             human_approval=settings.destroy_approval == "human",
         )
         await cancels.follow(service.runs.heed)

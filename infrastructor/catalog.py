@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from infrastructor.completion import Source
+from infrastructor.domains.containers.operations import OPERATIONS as CONTAINERS
 from infrastructor.domains.devices.operations import COMPLETIONS as DEVICE_COMPLETIONS
 from infrastructor.domains.devices.operations import OPERATIONS as DEVICES
 from infrastructor.domains.drives.operations import OPERATIONS as DRIVES
@@ -16,6 +17,7 @@ from infrastructor.operation import Operation
 
 CATALOG: tuple[Operation[Any, Any], ...] = (
     *DEVICES,
+    *CONTAINERS,
     *SYSTEM,
     *DRIVES,
     *LOGS,

@@ -25,6 +25,8 @@
     │   ├── CommandTimeout
     │   ├── CommandNotAvailable     the program is not on this device
     │   │   └── EngineUnavailable   its container engine's API is not to be reached
+    │   │       ├── EngineStopped   the engine is installed and does not run
+    │   │       └── EngineForbidden the login may not use it
     │   ├── OutcomeUnknown          the connection died after the command was sent
     │   └── ParseError
     ├── DatabaseOperationError
@@ -182,6 +184,16 @@ class CommandNotAvailable(DataCollectionError):
 class EngineUnavailable(CommandNotAvailable):
     code = "engine_unavailable"
     default_hint = "The login user needs the engine's socket (group docker), or sudo for docker; see device_analyze."
+
+
+class EngineStopped(EngineUnavailable):
+    code = "engine_stopped"
+    default_hint = "Start it on the device, e.g. 'systemctl start docker', and look at its log with log_query."
+
+
+class EngineForbidden(EngineUnavailable):
+    code = "engine_forbidden"
+    default_hint = "Add the login user to the group docker on the device, or let it use sudo without a password."
 
 
 class OutcomeUnknown(DataCollectionError):

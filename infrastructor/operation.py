@@ -268,6 +268,8 @@ class Operation(Generic[P, R]):
     background: bool = False
     plan: Planner[P] | None = None
     deadline: timedelta = timedelta(seconds=120)
+    opt_in: tuple[Interface, ...] = ()
+    """Doors that neither show nor run it unless the operator's settings allow it there."""
     role: Role | None = None
     """The least role, where the effect alone would ask for less."""
     hidden_from: tuple[Interface, ...] = ()
@@ -317,6 +319,7 @@ def operation(
     background: bool = False,
     plan: Planner[P] | None = None,
     deadline: timedelta = timedelta(seconds=120),
+    opt_in: tuple[Interface, ...] = (),
     role: Role | None = None,
     hidden_from: tuple[Interface, ...] = (),
     registration_only: bool = False,
@@ -349,6 +352,7 @@ def operation(
             background=background,
             plan=plan,
             deadline=deadline,
+            opt_in=opt_in,
             role=role,
             hidden_from=hidden_from,
             registration_only=registration_only,

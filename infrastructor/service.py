@@ -7,7 +7,7 @@ outcome. Read `run` and `_carry_out` top to bottom to know what happens to a req
 import asyncio
 import json
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import perf_counter
@@ -83,6 +83,7 @@ class UnifiedDataCollectionService:
         drives: DriveStore | None = None,
         cancels: CancelRequests | None = None,
         read_only: bool = False,
+        opted_in: Collection[Interface] = (),
         human_approval: bool = False,
     ) -> None:
         self.operations = {operation.name: operation for operation in operations}
@@ -93,6 +94,7 @@ class UnifiedDataCollectionService:
         self.metrics = metrics
         self.drives = drives
         self.read_only = read_only
+        self.opted_in = frozenset(opted_in)
         self.human_approval = human_approval
         self.runs = Runs(audit, cancels)
         self.plan_store = plans
@@ -406,13 +408,20 @@ class UnifiedDataCollectionService:
             params={} if params is None else params.model_dump(mode="json", exclude={"plan_token"}),
         )
 
+    def offers(self, operation: Operation[Any, Any], interface: Interface) -> bool:
+        """Whether a door may show and run it, roles aside."""
+        hidden = interface in operation.hidden_from
+        return not hidden and (interface not in operation.opt_in or interface in self.opted_in)
+
     def _authorize(self, operation: Operation[Any, Any], caller: Caller) -> None:
         if self.read_only and operation.effect is not Effect.READ:
             raise ReadOnlyMode(f"{operation.name} changes things, and this server only reads.")
-        if caller.interface in operation.hidden_from:
+        if not self.offers(operation, caller.interface):
             raise PermissionDenied(
                 f"{operation.name} is not offered over {caller.interface}.",
-                hint="A person runs it, on the command line or over REST.",
+                hint="The operator can allow it with INFRASTRUCTOR_MCP_EXEC=true; REST and the CLI have it."
+                if caller.interface in operation.opt_in
+                else "A person runs it, on the command line or over REST.",
             )
         if not operation.allows(caller.role):
             raise PermissionDenied(

@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     allowed_hosts: tuple[str, ...] = Field(default=(), description="Further Host headers to accept.")
     allowed_origins: tuple[str, ...] = Field(default=(), description="Browser origins that may call the doors.")
     read_only: bool = Field(default=False, description="Refuse everything but READ.")
+    mcp_exec: bool = Field(default=False, description="Let MCP callers run programs inside containers.")
     destroy_approval: Literal["token", "human"] = Field(
         default="token",
         description="Who confirms a destructive plan of an MCP caller: whoever has its token, or an admin outside MCP.",

@@ -87,8 +87,8 @@ def _spare(server: FastMCP, tools: Sequence[OperationTool]) -> None:
 
 
 def _chosen(application: Application, toolsets: Sequence[str] | None) -> list[Operation[Any, Any]]:
-    everything = application.service.operations.values()
-    operations = [operation for operation in everything if Interface.MCP not in operation.hidden_from]
+    service = application.service
+    operations = [operation for operation in service.operations.values() if service.offers(operation, Interface.MCP)]
     if toolsets is None:
         return operations
     known = {operation.domain for operation in operations}

@@ -10,7 +10,7 @@ from infrastructor.app import Application
 from infrastructor.catalog import COMPLETIONS
 from infrastructor.health import HealthReport, PartHealth
 from infrastructor.operation import Operation
-from infrastructor.ports import AuditRecord, CommandOutput, Role
+from infrastructor.ports import AuditRecord, CommandOutput, Interface, Role
 from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.settings import Settings
 from infrastructor.tokens import Tokens, hash_secret
@@ -59,6 +59,7 @@ class World:
                 plans=self.plans,
                 cancels=self.cancels,
                 read_only=given.read_only,
+                opted_in=(Interface.MCP,) if given.mcp_exec else (),
                 human_approval=given.destroy_approval == "human",
             ),
             completions=COMPLETIONS,

@@ -54,7 +54,8 @@ from infrastructor.protection import check_marks_kept
 # What was collected from a device, and may be another machine's once its registration changes.
 _COLLECTED = (
     *("system_metrics", "system_info", "services", "processes", "analysis", "drives", "packages"),
-    *("ports", "interfaces", "docker_networks", "dependencies"),
+    *("containers", "container_detail", "container_stats", "container_health"),
+    *("ports", "port_scan", "interfaces", "docker_networks", "dependencies"),
 )
 
 

@@ -88,7 +88,7 @@ class PortScanParams(CachedParams):
     effect=Effect.READ,
     route="GET /api/network/{device}/ports/scan",
     resource_uri="ports://{device}/analysis",
-    cache=Cache("ports", timedelta(seconds=30)),
+    cache=Cache("port_scan", timedelta(seconds=30)),
     commands=(ReadSockets, DescribeContainers),
     queries=(PublishingContainers, ContainerDependencies),
 )
