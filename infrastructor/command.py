@@ -15,6 +15,7 @@ A slot is a whole word (`{pool}`) or part of one (`--since={since}`). None drops
 word per item, a bool gives the word in `flags` or nothing.
 """
 
+import dataclasses
 import re
 import shlex
 from abc import ABC, abstractmethod
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 from pathlib import PurePath
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, Self, TypeVar
 
 from infrastructor.errors import ValidationFailed
 from infrastructor.ports import Capabilities, CommandLine, CommandOutput, Lane
@@ -52,6 +53,8 @@ class Command(ABC, Generic[T_co]):
     ok_statuses: ClassVar[frozenset[int]] = frozenset({0})
     lane: ClassVar[Lane] = Lane.FAST
     sudo: ClassVar[bool] = False
+    may_sudo: ClassVar[bool] = False
+    """Whether a variant may ask for root by `as_root`."""
     accepts_truncated: ClassVar[bool] = False
 
     _words: ClassVar[tuple[str, ...]] = ()
@@ -68,6 +71,12 @@ class Command(ABC, Generic[T_co]):
         """The form of this command that suits the device; itself unless a subclass knows better."""
         del capabilities
         return self
+
+    def as_root(self) -> Self:
+        """The same command under sudo, where the login may not run it but may become root without a password."""
+        copied = dataclasses.replace(self)
+        object.__setattr__(copied, "sudo", True)
+        return copied
 
     @classmethod
     def slots(cls) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from infrastructor.command import Command
+from infrastructor.container_store import ContainerStore
 from infrastructor.engine import EngineQuery, Reply, check_reply
 from infrastructor.errors import (
     CommandFailed,
@@ -24,6 +25,7 @@ from infrastructor.ports import (
     Device,
     DeviceLinks,
     DeviceRegistry,
+    EventBus,
     MetricStore,
     Via,
 )
@@ -78,6 +80,14 @@ class RunContext:
     @property
     def metrics(self) -> MetricStore:
         return self.service.metrics
+
+    @property
+    def events(self) -> EventBus:
+        return self.service.events
+
+    @property
+    def containers(self) -> ContainerStore:
+        return self.service.containers
 
     def operation(self, name: str) -> Operation[Any, Any]:
         return self.service.operation(name)

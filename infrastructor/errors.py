@@ -5,7 +5,8 @@
     │   └── RequestTooLarge         more input than any operation takes
     ├── Unauthenticated             no token, or one that is unknown, expired or revoked
     ├── PermissionDenied            the caller's role may not do this
-    ├── ReadOnlyMode                the server was started to read only
+    │   ├── ReadOnlyMode            the server was started to read only
+    │   └── Protected               a label on the thing itself forbids its destruction
     ├── NotFound
     │   ├── DeviceNotFound
     │   └── OperationNotFound
@@ -22,6 +23,8 @@
     │   ├── CommandTimeout
     │   ├── CommandNotAvailable     the program is not on this device
     │   │   └── EngineUnavailable   its container engine's API is not to be reached
+    │   │       ├── EngineStopped   the engine is installed and does not run
+    │   │       └── EngineForbidden the login may not use it
     │   ├── OutcomeUnknown          the connection died after the command was sent
     │   └── ParseError
     ├── DatabaseOperationError
@@ -84,6 +87,13 @@ class PermissionDenied(InfrastructorError):
 class ReadOnlyMode(PermissionDenied):
     code = "read_only"
     default_hint = "Restart the server without --read-only to allow changes."
+
+
+class Protected(PermissionDenied):
+    """Raise it for a device tag, a container label or a ZFS property `infrastructor.protected=true`."""
+
+    code = "protected"
+    default_hint = "Somebody marked it on purpose. An admin takes the mark off where it was set, not over MCP."
 
 
 class NotFound(InfrastructorError):
@@ -163,6 +173,16 @@ class CommandNotAvailable(DataCollectionError):
 class EngineUnavailable(CommandNotAvailable):
     code = "engine_unavailable"
     default_hint = "The login user needs the engine's socket (group docker), or sudo for docker; see device_analyze."
+
+
+class EngineStopped(EngineUnavailable):
+    code = "engine_stopped"
+    default_hint = "Start it on the device, e.g. 'systemctl start docker', and look at its log with log_query."
+
+
+class EngineForbidden(EngineUnavailable):
+    code = "engine_forbidden"
+    default_hint = "Add the login user to the group docker on the device, or let it use sudo without a password."
 
 
 class OutcomeUnknown(DataCollectionError):

@@ -3,11 +3,15 @@
 from collections.abc import Sequence
 from typing import Annotated, TypeVar
 
-from pydantic import Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
 from infrastructor.operation import PLAIN
 
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+
+ROWS_BUDGET = 34_000
+"""Characters of rows in one answer; with what surrounds them they stay below the 40,000 that assistants take."""
 
 Limit = Annotated[int, Field(ge=1, le=500, description="Rows at most.", json_schema_extra=PLAIN)]
 Cursor = Annotated[
@@ -20,3 +24,18 @@ def page(rows: Sequence[T], limit: int, cursor: str | None) -> tuple[list[T], st
     start = int(cursor or 0)
     end = start + limit
     return list(rows[start:end]), str(end) if end < len(rows) else None
+
+
+def page_within(
+    rows: Sequence[M], limit: int, cursor: str | None, budget: int = ROWS_BUDGET
+) -> tuple[list[M], str | None]:
+    """Like `page`, but the page also ends before its rows have more than `budget` characters of JSON."""
+    start, size = int(cursor or 0), 0
+    chosen: list[M] = []
+    for row in rows[start : start + limit]:
+        size += len(row.__pydantic_serializer__.to_json(row)) + 1
+        if size > budget and chosen:
+            break
+        chosen.append(row)
+    end = start + len(chosen)
+    return chosen, str(end) if end < len(rows) else None

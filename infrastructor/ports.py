@@ -213,6 +213,11 @@ class Capabilities(BaseModel):
     zfs_version: str | None = Field(default=None, description="Userland version of OpenZFS.")
     systemd: bool = Field(default=False, description="systemd runs as PID 1.")
 
+    @property
+    def has_engine(self) -> bool:
+        """Whether there is a container engine, running or not."""
+        return self.docker_socket is not None or not self.tools.isdisjoint({"docker", "podman"})
+
 
 class LinkState(StrEnum):
     IDLE = "idle"

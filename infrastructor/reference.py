@@ -45,7 +45,7 @@ def write(folder: Path, wanted: Mapping[str, str]) -> None:
 def sudoers_file(catalog: Iterable[Operation[Any, Any]], user: str) -> str:
     """A sudoers file that lets `user` run as root what the catalogue declares with `sudo`, and nothing else."""
     commands = sorted(
-        {command for operation in catalog for command in operation.commands if command.sudo},
+        {command for operation in catalog for command in operation.commands if command.sudo or command.may_sudo},
         key=lambda command: command.__name__,
     )
     lines = [
@@ -105,6 +105,10 @@ def _section(operation: Operation[Any, Any]) -> str:
     lines += ["", "| parameter | type | | |", "| --- | --- | --- | --- |"]
     lines += [f"| `{f.name}` | {_type(f)} | {_presence(f)} | {_cell(f.description)} |" for f in fields_of(operation)]
     lines += ["", "| result | type | |", "| --- | --- | --- |", *_result_rows(operation), ""]
+    if operation.queries:
+        lines += ["Of the container engine, by its socket, else by dial-stdio, else by a command below:\n", "```http"]
+        lines += [f"GET {query.target}" for query in operation.queries]
+        lines += ["```", ""]
     if operation.commands:
         lines += ["On the device, and nothing else:\n", "```sh"]
         lines += [_command_text(command) for command in operation.commands]

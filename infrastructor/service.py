@@ -16,6 +16,7 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from infrastructor.arguments import MAX_ARGUMENTS, identity_of, outweighs, validation_failed
+from infrastructor.container_store import ContainerStore
 from infrastructor.context import Progress, RunContext
 from infrastructor.errors import (
     CommandTimeout,
@@ -42,6 +43,7 @@ from infrastructor.ports import (
     Device,
     DeviceRegistry,
     Effect,
+    EventBus,
     Interface,
     MetricStore,
     PlanStore,
@@ -70,6 +72,8 @@ class UnifiedDataCollectionService:
         audit: AuditLog,
         metrics: MetricStore,
         plans: PlanStore,
+        events: EventBus,
+        containers: ContainerStore,
         read_only: bool = False,
     ) -> None:
         self.operations = {operation.name: operation for operation in operations}
@@ -78,6 +82,8 @@ class UnifiedDataCollectionService:
         self.cache = cache
         self.audit = audit
         self.metrics = metrics
+        self.events = events
+        self.containers = containers
         self.read_only = read_only
         self.memory: dict[tuple[str, UUID], Any] = {}
         self._swept: dict[tuple[str, UUID], str] = {}

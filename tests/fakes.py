@@ -9,7 +9,14 @@ from typing import Any
 from uuid import UUID
 
 from infrastructor.container_store import REMOVED, ContainerSample, ContainerState, SampleBucket, StateChange
-from infrastructor.errors import AuditUnavailable, Conflict, DeviceNotFound, InfrastructorError, SubscriberTooSlow
+from infrastructor.errors import (
+    AuditUnavailable,
+    Conflict,
+    DeviceNotFound,
+    EngineUnavailable,
+    InfrastructorError,
+    SubscriberTooSlow,
+)
 from infrastructor.ids import uuid7
 from infrastructor.ports import (
     ApiToken,
@@ -21,6 +28,8 @@ from infrastructor.ports import (
     CommandLine,
     CommandOutput,
     Device,
+    EngineCall,
+    EngineReply,
     Event,
     EventFilter,
     HostKey,
@@ -30,6 +39,7 @@ from infrastructor.ports import (
     Role,
     Severity,
     StoredPlan,
+    Via,
 )
 
 
@@ -71,10 +81,15 @@ class FakeDevices:
 
 @dataclass
 class FakeSSH:
-    """SSHClient that answers from `outputs`, by the first word of the line; `sent` is what reached it."""
+    """SSHClient that answers from `outputs`, by the first word of the line; `sent` is what reached it.
+
+    Its engine answers from `replies`, by the path asked; a body is sent with status 200. Without any it has no engine.
+    """
 
     outputs: dict[str, CommandOutput | InfrastructorError] = field(default_factory=dict)
+    replies: dict[str, bytes | EngineReply | InfrastructorError] = field(default_factory=dict)
     sent: list[tuple[str, str]] = field(default_factory=list)
+    lines: list[CommandLine] = field(default_factory=list)
     found: Capabilities = field(default_factory=Capabilities)
     keys: tuple[HostKey, ...] = ()
 
@@ -82,10 +97,35 @@ class FakeSSH:
         self, device: Device, line: CommandLine, *, operation_id: UUID | None = None
     ) -> CommandOutput:
         self.sent.append((device.hostname, line.text))
+        self.lines.append(line)
         output = self.outputs.get(line.text.split(" ")[0], CommandOutput(exit_status=0, stdout=b""))
         if isinstance(output, InfrastructorError):
             raise output.again()
         return output
+
+    async def ask_engine(self, device: Device, call: EngineCall) -> EngineReply:
+        if not self.replies:
+            raise EngineUnavailable(f"{device.hostname} has no container engine that this login can see.")
+        self.sent.append((device.hostname, call.target))
+        unknown = EngineReply(status=404, body=b'{"message": "No such container"}', via=Via.SOCKET)
+        reply = self.replies.get(call.target.partition("?")[0], unknown)
+        if isinstance(reply, InfrastructorError):
+            raise reply.again()
+        return EngineReply(status=200, body=reply, via=Via.SOCKET) if isinstance(reply, bytes) else reply
+
+    @asynccontextmanager
+    async def follow(self, device: Device, source: CommandLine | EngineCall) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The lines of what the same command or call would answer, and then the end."""
+        if isinstance(source, CommandLine):
+            body = (await self.execute_command(device, source)).stdout
+        else:
+            body = (await self.ask_engine(device, source)).body
+
+        async def lines() -> AsyncIterator[bytes]:
+            for line in body.splitlines():
+                yield line
+
+        yield lines()
 
     async def scan_host_keys(self, device: Device) -> tuple[HostKey, ...]:
         return self.keys

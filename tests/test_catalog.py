@@ -19,6 +19,7 @@ import infrastructor.domains
 from api.openapi import path_parameters
 from infrastructor.catalog import CATALOG
 from infrastructor.command import Command
+from infrastructor.engine import EngineQuery
 from infrastructor.operation import CachedParams, DestroyParams, DestroyResult, Operation
 from infrastructor.ports import Effect, Lane
 from infrastructor.signature import fields_of, inlined_schema
@@ -41,6 +42,8 @@ COMMANDS: dict[str, type[Command[Any]]] = {c.__name__: c for operation in CATALO
 DOMAINS = [module.name for module in pkgutil.iter_modules(infrastructor.domains.__path__)]
 
 every_operation = pytest.mark.parametrize("operation", CATALOG, ids=lambda operation: operation.name)
+QUERIES: dict[str, type[EngineQuery[Any]]] = {q.__name__: q for operation in CATALOG for q in operation.queries}
+every_query = pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES.keys())
 every_command = pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS.keys())
 
 
@@ -77,9 +80,15 @@ def test_names_and_routes_are_unique() -> None:
         assert len(values) == len(set(values))
 
 
-def test_no_two_commands_share_a_name() -> None:
-    found = {command for operation in CATALOG for command in operation.commands}
-    assert len(found) == len(COMMANDS)
+def test_no_two_commands_or_queries_share_a_name() -> None:
+    found = {asked for operation in CATALOG for asked in (*operation.commands, *operation.queries)}
+    assert len(found) == len(COMMANDS) + len(QUERIES)
+    assert not COMMANDS.keys() & QUERIES.keys()
+
+
+def test_what_is_cached_under_one_name_is_one_operations() -> None:
+    names = [operation.cache.data_type for operation in CATALOG if operation.cache is not None]
+    assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
@@ -260,3 +269,44 @@ def test_it_names_the_program_it_needs(command: type[Command[Any]]) -> None:
 def test_it_says_what_it_is_for(command: type[Command[Any]]) -> None:
     assert (command.__doc__ or "").strip()
     assert not (command.__doc__ or "").startswith(command.__name__ + "(")
+
+
+# --- each query ----------------------------------------------------------------------------------------
+
+
+@every_query
+def test_the_fields_of_a_query_are_its_slots(query: type[EngineQuery[Any]]) -> None:
+    parameters = query.__dataclass_params__  # type: ignore[attr-defined]
+    slots = re.findall(r"\{(\w+)\}", query.target)
+    assert parameters.frozen
+    assert {field.name for field in dataclasses.fields(query)} == set(slots)
+    assert len(slots) == len(set(slots))
+
+
+@every_query
+def test_the_target_of_a_query_is_a_literal(query: type[EngineQuery[Any]]) -> None:
+    body = ast.parse(textwrap.dedent(inspect.getsource(query))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    values = [
+        statement.value
+        for statement in body.body
+        if isinstance(statement, ast.Assign)
+        and any(isinstance(target, ast.Name) and target.id == "target" for target in statement.targets)
+    ]
+    assert [type(value) for value in values] == [ast.Constant]
+    assert re.fullmatch(r"(/([a-z]+|\{\w+\}))+(\?[a-z]+=[\w{}]+(&[a-z]+=[\w{}]+)*)?", query.target)
+
+
+@every_query
+def test_the_command_in_place_of_a_query_is_declared(query: type[EngineQuery[Any]]) -> None:
+    values: Any = {field.name: "x" for field in dataclasses.fields(query) if field.default is dataclasses.MISSING}
+    command = query(**values).command()
+    for operation in CATALOG:
+        if query in operation.queries and command is not None:
+            assert type(command) in operation.commands
+
+
+@every_query
+def test_a_query_says_what_it_is_for(query: type[EngineQuery[Any]]) -> None:
+    assert (query.__doc__ or "").strip()
+    assert not (query.__doc__ or "").startswith(query.__name__ + "(")

@@ -18,7 +18,6 @@ from infrastructor.container_store import ContainerState, ContainerStore
 from infrastructor.errors import EngineUnavailable, InfrastructorError, ParseError
 from infrastructor.ids import uuid7
 from infrastructor.ports import (
-    Capabilities,
     CommandLine,
     Device,
     EngineCall,
@@ -120,7 +119,7 @@ class ContainerWatcher:
     async def _try(self) -> None:
         """Follow by the best way there is, until it ends."""
         found = await self._ssh.capabilities(self.device)
-        if not has_engine(found):
+        if not found.has_engine:
             await self._await_engine()
             return
         since = None if self._last is None else self._last[1]
@@ -143,11 +142,10 @@ class ContainerWatcher:
         """Leave the device alone until an analysis finds an engine; ask it again every hour."""
         self.state.become("no_engine", "No docker or podman was found there.")
         until = self._loop.time() + NO_ENGINE_S
-        found = None
         while self._loop.time() < until:
             await asyncio.sleep(LOOK_S)
             found = await self._ssh.capabilities(self.device)
-            if has_engine(found):
+            if found.has_engine:
                 return
         await self._ssh.capabilities(self.device, refresh=True)
 
@@ -265,10 +263,6 @@ class ContainerWatcher:
             data=data,
         )
         await self._outbox.put([said])
-
-
-def has_engine(found: Capabilities) -> bool:
-    return found.docker_socket is not None or not found.tools.isdisjoint({"docker", "podman"})
 
 
 @contextlib.asynccontextmanager

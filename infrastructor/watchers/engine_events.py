@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from infrastructor.domains.containers.commands import engine_of, needs_sudo
 from infrastructor.errors import ParseError
 from infrastructor.ports import Capabilities, CommandLine, EngineCall
 from infrastructor.sanitize import clean
@@ -54,14 +55,12 @@ def api_call(since_s: int | None) -> EngineCall:
 
 def cli_line(found: Capabilities, since_s: int) -> CommandLine | None:
     """The same from the command line tool; None where there is none."""
-    sudo = not found.is_root and found.sudo == "nopasswd"
-    if "podman" in found.tools:
-        text = f"podman events --format json --since {since_s:d} --filter type=container"
-        return CommandLine(text=text, needs="podman")  # as this user: those of root are other containers
-    if "docker" in found.tools:
-        text = f"docker events --format '{{{{json .}}}}' --since {since_s:d} --filter type=container"
-        return CommandLine(text=text, needs="docker", sudo=sudo)
-    return None
+    engine = engine_of(found)
+    if engine not in found.tools:
+        return None
+    form = "json" if engine == "podman" else "'{{json .}}'"
+    text = f"{engine} events --format {form} --since {since_s:d} --filter type=container"
+    return CommandLine(text=text, needs=engine, sudo=needs_sudo(found))
 
 
 def parse_event(line: bytes) -> EngineEvent | None:

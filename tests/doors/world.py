@@ -14,7 +14,18 @@ from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.settings import Settings
 from infrastructor.tokens import Tokens, hash_secret
 from tests.doors.catalog import OPERATIONS
-from tests.fakes import FakeAudit, FakeCache, FakeDevices, FakeMetrics, FakePlans, FakeSSH, FakeTokens, device
+from tests.fakes import (
+    FakeAudit,
+    FakeCache,
+    FakeContainers,
+    FakeDevices,
+    FakeEvents,
+    FakeMetrics,
+    FakePlans,
+    FakeSSH,
+    FakeTokens,
+    device,
+)
 
 POOLS = b"tank\tONLINE\t4000000000000\n"
 
@@ -30,6 +41,8 @@ class World:
     audit: FakeAudit = field(default_factory=FakeAudit)
     plans: FakePlans = field(default_factory=FakePlans)
     metrics: FakeMetrics = field(default_factory=FakeMetrics)
+    events: FakeEvents = field(default_factory=FakeEvents)
+    containers: FakeContainers = field(default_factory=FakeContainers)
     token_store: FakeTokens = field(default_factory=FakeTokens)
     healthy: bool = True
 
@@ -45,6 +58,8 @@ class World:
                 audit=self.audit,
                 metrics=self.metrics,
                 plans=self.plans,
+                events=self.events,
+                containers=self.containers,
                 read_only=given.read_only,
             ),
             tokens=Tokens(self.token_store),

@@ -48,7 +48,10 @@ from infrastructor.paging import Cursor, Limit, page
 from infrastructor.ports import Device, Effect, HostKey, Transport
 
 # What was collected from a device, and may be another machine's once its registration changes.
-_COLLECTED = ("system_metrics", "system_info", "services", "processes", "analysis")
+_COLLECTED = (
+    "system_metrics", "system_info", "services", "processes", "analysis",
+    "containers", "container_detail", "container_stats", "container_health", "container_logs",
+)  # fmt: skip
 
 
 class DeviceListParams(Params):

@@ -1,0 +1,179 @@
+"""Operations that look at containers. What changes them is in `change_operations`."""
+
+from datetime import timedelta
+from typing import Any, Literal
+
+from pydantic import Field
+
+from infrastructor.domains.containers import listing, record, statistics
+from infrastructor.domains.containers.cgroups import Cgroups, Reading
+from infrastructor.domains.containers.commands import (
+    InspectContainers,
+    ListContainers,
+    PodmanInspectContainers,
+    PodmanListContainers,
+    PodmanReadStats,
+    ReadCgroups,
+    ReadCgroupsTwice,
+    ReadStats,
+    engine_of,
+)
+from infrastructor.domains.containers.models import (
+    ContainerDetail,
+    ContainerList,
+    ContainerRef,
+    ContainerStats,
+    ContainerUse,
+)
+from infrastructor.domains.containers.queries import QueryContainer, QueryContainers
+from infrastructor.domains.containers.reach import ask, choose, inspect, run
+from infrastructor.domains.containers.rows import Row
+from infrastructor.operation import PLAIN, Cache, CachedParams, Context, Operation, operation
+from infrastructor.paging import Cursor, Limit, page_within
+from infrastructor.ports import Effect, Interface
+
+_TTL = timedelta(seconds=30)
+_LIST = (ListContainers, PodmanListContainers)
+_LOOK = (*_LIST, InspectContainers, PodmanInspectContainers)
+_FRESH_S = 120.0  # a CPU share over longer than this says little about now
+_SHORTEST_S = 0.2  # over less, the kernel's clock of 10 ms makes it wrong
+
+
+class ListParams(CachedParams):
+    """Input of container_list."""
+
+    state: Literal["all", "problem", "running", "unhealthy", "exited", "created", "paused"] = Field(
+        default="all", description="Only these.", json_schema_extra=PLAIN
+    )
+    name: str | None = Field(default=None, max_length=128, description="Part of the name.")
+    stack: str | None = Field(default=None, max_length=128, description="Compose project.")
+    label: str | None = Field(default=None, max_length=500, description="key or key=value.")
+    detail: bool = Field(default=False, description="More columns.", json_schema_extra=PLAIN)
+    limit: Limit = 100
+    cursor: Cursor | None = None
+
+
+@operation(
+    name="container_list",
+    effect=Effect.READ,
+    route="GET /api/containers/{device}",
+    resource_uri="docker://{device}",
+    cache=Cache("containers", _TTL),
+    commands=_LIST,
+    queries=(QueryContainers,),
+)
+async def container_list(ctx: Context, params: ListParams) -> ContainerList:
+    """List Docker or Podman containers, problems first: image, state, ports, stack. Start here."""
+    reply = await ask(ctx, QueryContainers())
+    rows = listing.matching(reply.value, state=params.state, name=params.name, stack=params.stack, label=params.label)
+    shown, next_cursor = page_within(
+        [listing.shown(row, detail=params.detail) for row in rows], params.limit, params.cursor
+    )
+    return ContainerList(
+        device=ctx.device.hostname,
+        engine=engine_of(await ctx.links.capabilities(ctx.device)),
+        via=reply.via,
+        counts=listing.counts(reply.value),
+        problems=listing.problems(rows),
+        containers=shown,
+        total=len(rows),
+        next_cursor=next_cursor,
+    )
+
+
+class GetParams(CachedParams):
+    """Input of container_get."""
+
+    container: ContainerRef
+
+
+@operation(
+    name="container_get",
+    effect=Effect.READ,
+    route="GET /api/containers/{device}/{container}",
+    resource_uri="docker://{device}/containers/{container}",
+    cache=Cache("container_detail", _TTL),
+    commands=_LOOK,
+    queries=(QueryContainers, QueryContainer),
+)
+async def container_get(ctx: Context, params: GetParams) -> ContainerDetail:
+    """Show one container: state, health log, ports, mounts, networks, limits, environment. Secrets are masked."""
+    reply = await inspect(ctx, params.container)
+    return reply.value.detail(ctx.device.hostname, reply.via)
+
+
+class StatsParams(CachedParams):
+    """Input of container_stats."""
+
+    container: ContainerRef | None = None
+    sort: Literal["cpu", "memory", "name"] = Field(default="cpu", description="Order.", json_schema_extra=PLAIN)
+    limit: Limit = 50
+    cursor: Cursor | None = None
+
+
+@operation(
+    name="container_stats",
+    effect=Effect.READ,
+    route="GET /api/containers/{device}/stats",
+    resource_uri="docker://{device}/stats",
+    cache=Cache("container_stats", timedelta(seconds=10)),
+    commands=(*_LOOK, ReadCgroups, ReadCgroupsTwice, ReadStats, PodmanReadStats),
+    queries=(QueryContainers, QueryContainer),
+)
+async def container_stats(ctx: Context, params: StatsParams) -> ContainerStats:
+    """Show CPU, memory, I/O and throttling of running containers now. Use container_health for what is wrong."""
+    reply = await ask(ctx, QueryContainers())
+    wanted = reply.value if params.container is None else [choose(reply.value, params.container, ctx.device.hostname)]
+    running = [row for row in wanted if row.state in {"running", "paused"}]
+    cgroups, before = await _read(ctx, running)
+    uses = statistics.from_cgroups(running, before, cgroups.last, cgroups.memory_total)
+    source: Literal["cgroup", "engine"] = "cgroup"
+    if running and not uses:
+        source, before = "engine", None
+        uses = statistics.from_engine(running, await run(ctx, ReadStats()))
+    if ctx.caller.interface is Interface.SCHEDULER:
+        await record.keep(ctx, reply.value, uses)
+    shown, next_cursor = page_within(sorted(uses, key=_order(params.sort)), params.limit, params.cursor)
+    memory = statistics.total(use.memory_bytes for use in uses)
+    return ContainerStats(
+        device=ctx.device.hostname,
+        via=reply.via,
+        source=source,
+        cpus=cgroups.cpus,
+        memory_total_bytes=cgroups.memory_total,
+        sampled_over_seconds=None if before is None else round(cgroups.last.uptime_s - before.uptime_s, 2),
+        running=len(running),
+        cpu_percent=statistics.total(use.cpu_percent for use in uses),
+        memory_bytes=None if memory is None else int(memory),
+        containers=shown,
+        total=len(uses),
+        next_cursor=next_cursor,
+    )
+
+
+async def _read(ctx: Context, running: list[Row]) -> tuple[Cgroups, Reading | None]:
+    """Counters now, and an earlier reading to compare them with: the last run's, or one taken just before."""
+    remembered: Reading | None = ctx.recall()
+    if remembered is not None and all(row.id in remembered.containers for row in running):
+        cgroups = await ctx.run(ReadCgroups())
+        if _SHORTEST_S <= cgroups.last.uptime_s - remembered.uptime_s <= _FRESH_S:
+            ctx.remember(cgroups.last)
+            return cgroups, remembered
+    cgroups = await ctx.run(ReadCgroupsTwice())
+    ctx.remember(cgroups.last)
+    return cgroups, cgroups.readings[0] if len(cgroups.readings) > 1 else None
+
+
+def _order(sort: str) -> Any:
+    def key(use: ContainerUse) -> tuple[float, str]:
+        value = {"cpu": use.cpu_percent, "memory": use.memory_bytes}.get(sort)
+        return -(value or 0.0), use.name
+
+    return key
+
+
+OPERATIONS: tuple[Operation[Any, Any], ...] = (
+    container_list,
+    container_stats,
+    container_get,
+)

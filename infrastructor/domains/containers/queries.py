@@ -1,0 +1,40 @@
+"""What the container operations ask the engine's API."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from infrastructor.command import Command
+from infrastructor.domains.containers import rows
+from infrastructor.domains.containers.commands import InspectContainers, ListContainers
+from infrastructor.domains.containers.inspection import Inspection, from_inspect
+from infrastructor.domains.containers.rows import Row
+from infrastructor.engine import EngineQuery
+from infrastructor.ports import EngineReply
+
+
+@dataclass(frozen=True)
+class QueryContainers(EngineQuery[tuple[Row, ...]]):
+    """All containers, those that do not run too."""
+
+    target = "/containers/json?all=true"
+
+    def parse(self, reply: EngineReply) -> tuple[Row, ...]:
+        return rows.from_api(reply.body)
+
+    def command(self) -> Command[tuple[Row, ...]]:
+        return ListContainers()
+
+
+@dataclass(frozen=True)
+class QueryContainer(EngineQuery[tuple[Inspection, ...]]):
+    """Everything the engine knows of one container; a tuple of one, as `docker inspect` answers."""
+
+    target = "/containers/{container}/json"
+    timeout = timedelta(seconds=15)
+    container: str
+
+    def parse(self, reply: EngineReply) -> tuple[Inspection, ...]:
+        return from_inspect(reply.body)
+
+    def command(self) -> Command[tuple[Inspection, ...]]:
+        return InspectContainers(containers=(self.container,))
