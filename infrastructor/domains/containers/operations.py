@@ -18,6 +18,7 @@ from infrastructor.domains.containers.commands import (
     ReadStats,
     engine_of,
 )
+from infrastructor.domains.containers.history import container_history
 from infrastructor.domains.containers.models import (
     ContainerDetail,
     ContainerList,
@@ -176,4 +177,5 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     container_list,
     container_stats,
     container_get,
+    container_history,
 )
