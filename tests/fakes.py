@@ -375,10 +375,8 @@ class FakeContainers:
         gained: dict[datetime, dict[str, int]] = {}
         before: ContainerSample | None = None
         for at, row in sorted(found, key=lambda pair: pair[0]):
-            if not since - timedelta(minutes=10) <= at < until:
-                continue
             start = since + (at - since) // step * step
-            if at >= since:
+            if since <= at < until:
                 buckets.setdefault(start, []).append(row)
                 for field_name in ("rx_bytes", "tx_bytes", "read_bytes", "written_bytes"):
                     now, then = getattr(row, field_name), getattr(before, field_name, None)

@@ -6,7 +6,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -21,14 +21,15 @@ logger = logging.getLogger(__name__)
 
 SQL = sql.load("containers")
 COLUMNS = (
-    "ts", "memory_bytes", "rx_bytes", "tx_bytes", "read_bytes", "written_bytes", "container", "cpu_percent", "pids",
+    "ts", "container", "cpu_percent", "memory_bytes", "rx_bytes", "tx_bytes", "read_bytes", "written_bytes", "pids",
 )  # fmt: skip
+COUNTERS = ("rx_bytes", "tx_bytes", "read_bytes", "written_bytes")
 FLUSH_S = 1.0
 BATCH = 5000
 MAX_QUEUED = 60_000  # two hours of 500 containers
 HOUR = timedelta(hours=1)
 FOREIGN_KEY_VIOLATION = "23503"
-_BIG, _INT = 2**63 - 1, 2**31 - 1
+_BIG, _INT = 2**62, 2**31 - 1
 _FIELDS = frozenset(field.name for field in fields(ContainerState))
 
 Row = tuple[UUID, datetime, ContainerSample]
@@ -42,6 +43,7 @@ class PostgresContainerStore:
         self._flush_interval_s = flush_interval_s
         self._queue: deque[Row] = deque()
         self._numbers: dict[tuple[UUID, str], int] = {}
+        self._counters: dict[tuple[UUID, str], ContainerSample] = {}  # the sample before
         self._flusher: asyncio.Task[None] | None = None
         self._counts = {"written": 0, "dropped": 0}
 
@@ -69,6 +71,8 @@ class PostgresContainerStore:
             for name, state in known.items()
             if name not in named
         ]
+        for one in gone:
+            self._counters.pop((device_id, one.name), None)
         if changed or gone:
             await self._keep(device_id, at, [*changed, *gone])
         return [state.name for state in (*changed, *gone)]
@@ -111,7 +115,10 @@ class PostgresContainerStore:
     # --- samples -------------------------------------------------------------------------------------
 
     def add_samples(self, device_id: UUID, at: datetime, samples: Sequence[ContainerSample]) -> None:
-        self._queue.extend((device_id, at, sample) for sample in samples)
+        for sample in samples:
+            before = self._counters.get((device_id, sample.name))
+            self._counters[device_id, sample.name] = sample
+            self._queue.append((device_id, at, _gained(before, sample)))
         self._drop_oldest()
 
     async def series(
@@ -172,17 +179,29 @@ class PostgresContainerStore:
             self._counts["dropped"] += 1
 
 
+def _gained(before: ContainerSample | None, now: ContainerSample) -> ContainerSample:
+    """The sample with what its counters gained; all of it where they began again, unknown where none was before."""
+    gained: dict[str, int | None] = {}
+    for name in COUNTERS:
+        value, earlier = getattr(now, name), None if before is None else getattr(before, name)
+        if before is None or value is None:
+            gained[name] = None
+        else:
+            gained[name] = value - earlier if earlier is not None and value >= earlier else value
+    return replace(now, **gained)  # type: ignore[arg-type]
+
+
 def _values(at: datetime, number: int, sample: ContainerSample) -> tuple[Any, ...]:
     cpu = sample.cpu_percent
     return (
         at,
+        number,
+        cpu if cpu is not None and math.isfinite(cpu) and abs(cpu) < _INT else None,
         _whole(sample.memory_bytes),
         _whole(sample.rx_bytes),
         _whole(sample.tx_bytes),
         _whole(sample.read_bytes),
         _whole(sample.written_bytes),
-        number,
-        cpu if cpu is not None and math.isfinite(cpu) and abs(cpu) < _INT else None,
         _whole(sample.pids, _INT),
     )
 

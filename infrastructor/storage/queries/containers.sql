@@ -35,34 +35,21 @@ FROM unnest($1::uuid[], $2::text[]) AS item (device_id, name) JOIN devices ON de
 ON CONFLICT DO NOTHING
 
 -- series --
--- Samples of one container in buckets of $4. What a counter gained since the sample before; all of it after a restart.
-WITH sample AS (
-    SELECT ts, cpu_percent, memory_bytes, pids,
-           CASE WHEN rx_bytes >= lag(rx_bytes) OVER w THEN rx_bytes - lag(rx_bytes) OVER w
-                WHEN lag(ts) OVER w IS NOT NULL THEN rx_bytes END AS rx,
-           CASE WHEN tx_bytes >= lag(tx_bytes) OVER w THEN tx_bytes - lag(tx_bytes) OVER w
-                WHEN lag(ts) OVER w IS NOT NULL THEN tx_bytes END AS tx,
-           CASE WHEN read_bytes >= lag(read_bytes) OVER w THEN read_bytes - lag(read_bytes) OVER w
-                WHEN lag(ts) OVER w IS NOT NULL THEN read_bytes END AS read,
-           CASE WHEN written_bytes >= lag(written_bytes) OVER w THEN written_bytes - lag(written_bytes) OVER w
-                WHEN lag(ts) OVER w IS NOT NULL THEN written_bytes END AS written
-    FROM container_samples
-    WHERE container = $1 AND ts >= $2::timestamptz - interval '10 minutes' AND ts < $3
-    WINDOW w AS (ORDER BY ts)
-)
+-- Samples of one container in buckets of $4.
 SELECT date_bin($4, ts, $2) AS start, count(*) AS samples,
        min(cpu_percent) AS cpu_percent_min, avg(cpu_percent) AS cpu_percent_avg, max(cpu_percent) AS cpu_percent_max,
-       min(memory_bytes) AS memory_bytes_min, avg(memory_bytes)::bigint AS memory_bytes_avg,
-       max(memory_bytes) AS memory_bytes_max, sum(rx)::bigint AS rx_bytes, sum(tx)::bigint AS tx_bytes,
-       sum(read)::bigint AS read_bytes, sum(written)::bigint AS written_bytes, max(pids) AS pids_max
-FROM sample WHERE ts >= $2 GROUP BY 1 ORDER BY 1
+       min(memory_bytes)::bigint AS memory_bytes_min, avg(memory_bytes)::bigint AS memory_bytes_avg,
+       max(memory_bytes)::bigint AS memory_bytes_max, sum(rx_bytes::float8)::bigint AS rx_bytes,
+       sum(tx_bytes::float8)::bigint AS tx_bytes, sum(read_bytes::float8)::bigint AS read_bytes,
+       sum(written_bytes::float8)::bigint AS written_bytes, max(pids) AS pids_max
+FROM container_samples WHERE container = $1 AND ts >= $2 AND ts < $3 GROUP BY 1 ORDER BY 1
 
 -- hours --
 -- The same from the hourly rows.
 SELECT date_bin($4, hour, $2) AS start, sum(samples) AS samples, NULL::real AS cpu_percent_min,
        sum(cpu_percent_avg * samples) / sum(samples) AS cpu_percent_avg, max(cpu_percent_max) AS cpu_percent_max,
        NULL::bigint AS memory_bytes_min, (sum(memory_bytes_avg * samples) / sum(samples))::bigint AS memory_bytes_avg,
-       max(memory_bytes_max) AS memory_bytes_max, sum(rx_bytes)::bigint AS rx_bytes, sum(tx_bytes)::bigint AS tx_bytes,
+       max(memory_bytes_max)::bigint AS memory_bytes_max, sum(rx_bytes)::bigint AS rx_bytes, sum(tx_bytes)::bigint AS tx_bytes,
        sum(read_bytes)::bigint AS read_bytes, sum(written_bytes)::bigint AS written_bytes, NULL::integer AS pids_max
 FROM container_samples_hourly WHERE container = $1 AND hour >= $2 AND hour < $3 GROUP BY 1 ORDER BY 1
 
@@ -90,27 +77,14 @@ WITH span AS (
     SELECT COALESCE((SELECT max(hour) + interval '1 hour' FROM container_samples_hourly),
                     (SELECT min(ts) FROM container_samples)) AS start,
            date_trunc('hour', $1::timestamptz) AS stop
-), sample AS (
-    SELECT container, ts, cpu_percent, memory_bytes,
-           CASE WHEN rx_bytes >= lag(rx_bytes) OVER w THEN rx_bytes - lag(rx_bytes) OVER w
-                WHEN lag(ts) OVER w IS NOT NULL THEN rx_bytes END AS rx,
-           CASE WHEN tx_bytes >= lag(tx_bytes) OVER w THEN tx_bytes - lag(tx_bytes) OVER w
-                WHEN lag(ts) OVER w IS NOT NULL THEN tx_bytes END AS tx,
-           CASE WHEN read_bytes >= lag(read_bytes) OVER w THEN read_bytes - lag(read_bytes) OVER w
-                WHEN lag(ts) OVER w IS NOT NULL THEN read_bytes END AS read,
-           CASE WHEN written_bytes >= lag(written_bytes) OVER w THEN written_bytes - lag(written_bytes) OVER w
-                WHEN lag(ts) OVER w IS NOT NULL THEN written_bytes END AS written
-    FROM container_samples, span
-    WHERE ts >= span.start - interval '10 minutes' AND ts < span.stop
-    WINDOW w AS (PARTITION BY container ORDER BY ts)
 )
 INSERT INTO container_samples_hourly (
     hour, memory_bytes_avg, memory_bytes_max, rx_bytes, tx_bytes, read_bytes, written_bytes, container,
     cpu_percent_avg, cpu_percent_max, samples
 )
-SELECT date_trunc('hour', ts), avg(memory_bytes)::bigint, max(memory_bytes), sum(rx)::bigint, sum(tx)::bigint,
-       sum(read)::bigint, sum(written)::bigint, container, avg(cpu_percent), max(cpu_percent), count(*)
-FROM sample, span WHERE ts >= span.start GROUP BY date_trunc('hour', ts), container
+SELECT date_trunc('hour', ts), avg(memory_bytes), max(memory_bytes), sum(rx_bytes::float8), sum(tx_bytes::float8),
+       sum(read_bytes::float8), sum(written_bytes::float8), container, avg(cpu_percent), max(cpu_percent), count(*)
+FROM container_samples, span WHERE ts >= span.start AND ts < span.stop GROUP BY date_trunc('hour', ts), container
 ON CONFLICT DO NOTHING
 
 -- forget --

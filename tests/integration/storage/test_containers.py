@@ -137,7 +137,7 @@ async def test_odd_values_are_kept_as_far_as_they_can_be(storage: Database, devi
     store.add_samples(device, NOW, [sample(cpu_percent=float("nan"), memory_bytes=2**70, pids=2**40)])
     await store.flush()
     (bucket,) = await store.series(device, "web", NOW, NOW + MINUTE, MINUTE)
-    assert (bucket.cpu_percent_avg, bucket.memory_bytes_max, bucket.pids_max) == (None, 2**63 - 1, 2**31 - 1)
+    assert (bucket.cpu_percent_avg, bucket.memory_bytes_max, bucket.pids_max) == (None, 2**62, 2**31 - 1)
     await store.add_states(device, NOW, [state(image="a\0b", exit_code=2**40)])
     assert (await store.states(device))[0].image == "a\N{REPLACEMENT CHARACTER}b"
 
@@ -188,7 +188,8 @@ async def test_past_their_time_samples_are_hours_and_states_are_gone(
     coarse = await store.series(device, "web", start, NOW, timedelta(hours=2))
     for one, other in zip(fine, coarse, strict=True):
         assert (one.start, one.samples, one.rx_bytes) == (other.start, other.samples, other.rx_bytes)
-        assert (one.cpu_percent_avg, one.cpu_percent_max) == (other.cpu_percent_avg, other.cpu_percent_max)
+        assert other.cpu_percent_avg == pytest.approx(one.cpu_percent_avg)
+        assert other.cpu_percent_max == one.cpu_percent_max
         assert other.cpu_percent_min is None
     assert len(await store.series(device, "web", start, NOW, MINUTE)) == 4, "no bucket is shorter than what is left"
 

@@ -154,7 +154,7 @@ async def test_a_container_has_a_past(
         assert (later.newest, later.next_cursor) == (whole.newest, None)
 
     states = await rows(dsn, "SELECT name, state, restart_count FROM container_snapshots ORDER BY snapshot_time")
-    assert ("web", "running", 0) in [tuple(row) for row in states]
+    assert [tuple(row) for row in states] == [("web", "running", 0), ("bad", "exited", 0)], "kept when they change"
     watch = [record for record in one.audit.finished if record.operation == "container_watch"]
     assert [(record.device, record.outcome) for record in watch] == [("nas", "cancelled")]
     sweeps = [record for record in one.audit.finished if record.operation == "container_stats"]
