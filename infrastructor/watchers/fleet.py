@@ -68,7 +68,8 @@ class ContainerWatchers:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait({task})
-        if not task.cancelled() and (error := task.exception()) is not None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, InfrastructorError):  # those end one whose record has no place
             logger.error("A watcher broke", exc_info=error)
 
     async def _audited(self, watcher: ContainerWatcher) -> None:
