@@ -119,9 +119,9 @@ class ContainerWatcher:
     async def _try(self) -> None:
         """Follow by the best way there is, until it ends."""
         found = await self._ssh.capabilities(self.device)
-        if not found.has_engine:
+        while not found.has_engine:
             await self._await_engine()
-            return
+            found = await self._ssh.capabilities(self.device)
         since = None if self._last is None else self._last[1]
         try:
             await self._follow("api", api_call(since))

@@ -1,6 +1,7 @@
 """What the scheduled reading of a device's containers leaves in the store: states that changed, and samples."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from infrastructor.container_store import ContainerSample, ContainerState
@@ -8,7 +9,7 @@ from infrastructor.domains.containers.inspection import Inspection
 from infrastructor.domains.containers.models import ContainerUse
 from infrastructor.domains.containers.queries import QueryContainer
 from infrastructor.domains.containers.rows import Row, short_ports
-from infrastructor.errors import InfrastructorError
+from infrastructor.errors import DatabaseOperationError, InfrastructorError
 from infrastructor.operation import Context
 
 INSPECTED = 50  # changed containers a reading looks at more closely
@@ -54,9 +55,17 @@ def sample_of(use: ContainerUse) -> ContainerSample:
 
 
 async def keep(ctx: Context, rows: Sequence[Row], uses: Iterable[ContainerUse]) -> None:
-    """Queue the samples, and keep the states that changed; those are looked at more closely."""
+    """Queue the samples, and keep the states that changed; those are looked at more closely.
+
+    Without PostgreSQL the samples wait, and the states are compared the next time.
+    """
+    ctx.containers.add_samples(ctx.device.id, ctx.now, [sample_of(use) for use in uses])
+    with suppress(DatabaseOperationError):
+        await _keep_states(ctx, rows)
+
+
+async def _keep_states(ctx: Context, rows: Sequence[Row]) -> None:
     device_id = ctx.device.id
-    ctx.containers.add_samples(device_id, ctx.now, [sample_of(use) for use in uses])
     known = {state.name: state for state in await ctx.containers.states(device_id)}
     inspected = 0
     states = []

@@ -93,7 +93,7 @@ async def process(dsn: str, client: AsyncSSHClient, **limits: Any) -> AsyncItera
 async def watched(made: Process) -> AsyncIterator[None]:
     task = asyncio.create_task(made.watchers.run())
     try:
-        await until(lambda: made.watchers.statistics()["modes"] == {"api": 1}, 20)
+        await until(lambda: made.watchers.statistics()["modes"] == {"api": 1}, 30)
         yield
     finally:
         task.cancel()
@@ -194,7 +194,7 @@ async def test_events_wait_for_a_postgres_that_is_away(
             with own_postgres.frozen():
                 await asyncio.to_thread(engine.docker, "kill", "web")
                 await asyncio.sleep(2)
-            await until(lambda: one.events.statistics()["published"] >= 44, 20)
+            await until(lambda: one.events.statistics()["published"] >= 44, 30)
         told = await rows(broken_dsn, "SELECT kind FROM events WHERE topic = 'containers' ORDER BY sequence")
         kinds = [row["kind"].removeprefix("container.") for row in told]
         assert kinds == ["create", "start", *(["pause", "unpause"] * 20), "kill", "die"]
@@ -208,11 +208,11 @@ async def test_watchers_come_and_go_with_their_devices(
         await one.devices.add(device)
         async with watched(one):
             await one.devices.update(device.model_copy(update={"hostname": "renamed"}))
-            await until(lambda: set(one.watchers.statistics()["devices"]) == {"renamed"}, 10)
+            await until(lambda: set(one.watchers.statistics()["devices"]) == {"renamed"}, 30)
             await one.devices.update(device.model_copy(update={"monitoring_enabled": False}))
-            await until(lambda: one.watchers.statistics() == {"modes": {}, "devices": {}}, 10)
+            await until(lambda: one.watchers.statistics() == {"modes": {}, "devices": {}}, 30)
             await one.devices.update(device)
-            await until(lambda: one.watchers.statistics()["modes"] == {"api": 1}, 10)
+            await until(lambda: one.watchers.statistics()["modes"] == {"api": 1}, 30)
             facts = one.watchers.statistics()["devices"]["nas"]
             assert facts["reconnects"] == 0
             assert facts["mode"] == "api"
