@@ -1,5 +1,6 @@
 """The composition root: settings → stores → ports → service. The only module that sees concrete drivers."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,21 +19,26 @@ from infrastructor.ids import uuid7
 from infrastructor.memory import settle
 from infrastructor.ports import Device, DeviceRegistry, Interface, Transport
 from infrastructor.report import HealthSource
-from infrastructor.scheduler import Scheduler, collect_drives, collect_metrics
+from infrastructor.scheduler import Scheduler, collect_containers, collect_drives, collect_metrics
 from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.settings import Settings
 from infrastructor.ssh.client import AsyncSSHClient
 from infrastructor.storage import migrate
 from infrastructor.storage.audit import PostgresAuditLog
 from infrastructor.storage.cancels import PostgresCancelRequests
+from infrastructor.storage.containers import PostgresContainerStore
 from infrastructor.storage.devices import PostgresDeviceRegistry
 from infrastructor.storage.drives import PostgresDriveStore
+from infrastructor.storage.events import PostgresEventBus
 from infrastructor.storage.metrics import PostgresMetricStore
 from infrastructor.storage.plans import PostgresPlanStore
 from infrastructor.storage.pool import Database
 from infrastructor.storage.retention import apply_retention
 from infrastructor.storage.tokens import PostgresTokenStore
 from infrastructor.tokens import Tokens, ensure_admin_token
+from infrastructor.watchers.containers import ContainerWatcher
+from infrastructor.watchers.fleet import ContainerWatchers
+from infrastructor.watchers.listing import list_containers
 
 logger = logging.getLogger(__name__)
 
@@ -72,8 +78,10 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
         devices = PostgresDeviceRegistry(database)
         audit = PostgresAuditLog(database, spool_dir=settings.data_dir / "spool")
         metrics = PostgresMetricStore(database)
+        events = PostgresEventBus(database)
+        containers = PostgresContainerStore(database)
         token_store = PostgresTokenStore(database)
-        for part in (devices, token_store, metrics, audit):
+        for part in (devices, token_store, metrics, events, containers, audit):
             await part.start()
             stack.push_async_callback(part.close)
         cache = RedisCacheManager(stores.redis_url, secret=load_secret(settings.data_dir))
@@ -93,6 +101,8 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
             plans=PostgresPlanStore(database),
             drives=PostgresDriveStore(database),
             cancels=cancels,
+            events=events,
+            containers=containers,
             read_only=settings.read_only,
             opted_in=(Interface.MCP,) if settings.mcp_exec else (),
             human_approval=settings.destroy_approval == "human",
@@ -105,18 +115,38 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
         scheduler = Scheduler()
         scheduler.every(settings.metrics_interval_s, "metrics", partial(collect_metrics, service))
         scheduler.every(settings.drives_interval_s, "drives", partial(collect_drives, service))
+        scheduler.every(settings.containers_interval_s, "containers", partial(collect_containers, service))
         scheduler.every(_RETENTION_EVERY_S, "retention", partial(_apply_retention, database, settings))
         scheduler.every(_SETTLE_EVERY_S, "memory", _settle)
+
+        def watch(device: Device, connecting: asyncio.Semaphore) -> ContainerWatcher:
+            return ContainerWatcher(
+                device,
+                ssh=ssh,
+                bus=events,
+                store=containers,
+                list_containers=partial(list_containers, ssh),
+                connecting=connecting,
+            )
+
+        watchers = ContainerWatchers(devices=devices, audit=audit, watch=watch)
         yield Application(
             settings=settings,
             service=service,
             tokens=tokens,
             health=HealthSource(
-                database=database, audit=audit, cache=cache, ssh=ssh, devices=devices, scheduler=scheduler
+                database=database,
+                audit=audit,
+                cache=cache,
+                ssh=ssh,
+                devices=devices,
+                scheduler=scheduler,
+                watchers=watchers,
+                events=events,
             ).report,
             completions=COMPLETIONS,
             confirm_key=load_secret(settings.data_dir, "confirm"),
-            collect=scheduler.run,
+            collect=partial(_collect, scheduler, watchers if settings.watch_containers else None),
         )
 
 
@@ -144,6 +174,13 @@ async def register_this_machine(devices: DeviceRegistry) -> None:
         await devices.add(local)
     except Conflict:
         logger.info("Another process registered this machine")
+
+
+async def _collect(scheduler: Scheduler, watchers: ContainerWatchers | None) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(scheduler.run())
+        if watchers is not None:
+            group.create_task(watchers.run())
 
 
 async def _settle() -> None:

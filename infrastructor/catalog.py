@@ -8,6 +8,7 @@ from infrastructor.domains.containers.operations import OPERATIONS as CONTAINERS
 from infrastructor.domains.devices.operations import COMPLETIONS as DEVICE_COMPLETIONS
 from infrastructor.domains.devices.operations import OPERATIONS as DEVICES
 from infrastructor.domains.drives.operations import OPERATIONS as DRIVES
+from infrastructor.domains.events.operations import OPERATIONS as EVENTS
 from infrastructor.domains.logs.operations import OPERATIONS as LOGS
 from infrastructor.domains.network.operations import OPERATIONS as NETWORK
 from infrastructor.domains.operations.operations import OPERATIONS as OPERATION_RUNS
@@ -18,6 +19,7 @@ from infrastructor.operation import Operation
 CATALOG: tuple[Operation[Any, Any], ...] = (
     *DEVICES,
     *CONTAINERS,
+    *EVENTS,
     *SYSTEM,
     *DRIVES,
     *LOGS,

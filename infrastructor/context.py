@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from infrastructor.command import Command
+from infrastructor.container_store import ContainerStore
 from infrastructor.engine import EngineQuery, Reply, check_reply
 from infrastructor.errors import (
     Cancelled,
@@ -29,6 +30,7 @@ from infrastructor.ports import (
     DeviceRegistry,
     DriveStore,
     Effect,
+    EventBus,
     Lane,
     MetricStore,
     PlanStore,
@@ -104,6 +106,14 @@ class RunContext:
     @property
     def plans(self) -> PlanStore:
         return self.service.plan_store
+
+    @property
+    def events(self) -> EventBus:
+        return self.service.events
+
+    @property
+    def containers(self) -> ContainerStore:
+        return self.service.containers
 
     def operation(self, name: str) -> Operation[Any, Any]:
         return self.service.operation(name)

@@ -32,6 +32,7 @@
     ├── DatabaseOperationError
     │   └── AuditUnavailable        intent could not be made durable, so nothing was sent
     ├── CacheOperationError         never leaves the cache module
+    ├── SubscriberTooSlow           events came faster than they were read; nothing is lost
     ├── ResultTooLarge              it ran, but the answer is longer than this door may hand out
     ├── Cancelled                   the caller went away, or somebody stopped it
     └── UndeclaredCommand           our bug: a handler ran a command its operation does not declare
@@ -219,6 +220,12 @@ class AuditUnavailable(DatabaseOperationError):
 
 class CacheOperationError(InfrastructorError):
     code = "cache_unavailable"
+
+
+class SubscriberTooSlow(InfrastructorError):
+    code = "subscriber_too_slow"
+    retryable = True
+    default_hint = "Subscribe again after the last sequence you had; nothing in between is lost."
 
 
 class ResultTooLarge(InfrastructorError):

@@ -24,6 +24,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 from infrastructor.command import Command
+from infrastructor.container_store import ContainerStore
 from infrastructor.engine import EngineQuery, Reply
 from infrastructor.ports import (
     CacheState,
@@ -33,6 +34,7 @@ from infrastructor.ports import (
     DeviceRegistry,
     DriveStore,
     Effect,
+    EventBus,
     Interface,
     MetricStore,
     PlanStore,
@@ -193,6 +195,12 @@ class Context(Protocol):
 
     @property
     def plans(self) -> PlanStore: ...
+
+    @property
+    def events(self) -> EventBus: ...
+
+    @property
+    def containers(self) -> ContainerStore: ...
 
     def recall(self) -> Any:
         """What the previous run of this operation on this device left with `remember`, or None."""

@@ -11,9 +11,10 @@ from typing import Any, Protocol
 
 from infrastructor.errors import InfrastructorError
 from infrastructor.health import HealthReport, PartHealth, State
-from infrastructor.ports import AuditLog, DeviceRegistry, SSHClient
+from infrastructor.ports import AuditLog, DeviceRegistry, EventBus, SSHClient
 from infrastructor.scheduler import Scheduler
 from infrastructor.version import installed_version
+from infrastructor.watchers.fleet import ContainerWatchers
 
 _PATIENCE_S = 1.0
 
@@ -42,6 +43,8 @@ class HealthSource:
     ssh: SSHClient
     devices: DeviceRegistry
     scheduler: Scheduler
+    watchers: ContainerWatchers
+    events: EventBus
     started: float = field(default_factory=monotonic)
 
     async def report(self) -> HealthReport:
@@ -53,6 +56,8 @@ class HealthSource:
             "cache": cache,
             "ssh": await self._ssh(),
             "scheduler": self._scheduler(),
+            "events": self._events(),
+            "watchers": self._watchers(),
         }
         worst: State = "ok"
         if services["audit"].state == "down":
@@ -114,6 +119,16 @@ class HealthSource:
             return PartHealth(state="ok", facts=facts)
         shown = ", ".join(unwell[:10]) + (f" and {len(unwell) - 10} more" if len(unwell) > 10 else "")  # noqa: PLR2004
         return PartHealth(state="degraded", message=f"Not reachable: {shown}.", facts=facts)
+
+    def _events(self) -> PartHealth:
+        facts = dict(self.events.statistics())
+        if facts.get("state") == "ok":
+            return PartHealth(state="ok", facts=facts)
+        return PartHealth(state="degraded", message="Events wait in memory for PostgreSQL.", facts=facts)
+
+    def _watchers(self) -> PartHealth:
+        """A device that is away is the business of `ssh`; here it only shows."""
+        return PartHealth(state="ok", facts=dict(self.watchers.statistics()))
 
     def _scheduler(self) -> PartHealth:
         facts = {

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
 
+from infrastructor.errors import InfrastructorError
 from infrastructor.ports import Caller, Device, Interface, Role
 from infrastructor.service import UnifiedDataCollectionService
 
@@ -18,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 SCHEDULER = Caller(principal="scheduler", role=Role.VIEWER, interface=Interface.SCHEDULER)
 _JITTER = 0.1
+_PATIENCE_S = 20.0
 
 
 @dataclass(eq=False)
@@ -87,6 +89,24 @@ async def _sweep(service: UnifiedDataCollectionService, operation: str) -> None:
     devices = [device for device in await service.devices.all() if _askable(device)]
     if devices:
         await service.sweep(service.operation(operation), devices, SCHEDULER)
+
+
+async def collect_containers(service: UnifiedDataCollectionService) -> None:
+    """Sample the containers of every monitored device that has an engine, as one audited sweep."""
+    asked = [device for device in await service.devices.all() if _askable(device)]
+    found = await asyncio.gather(*(_has_engine(service, device) for device in asked))
+    devices = [device for device, has_engine in zip(asked, found, strict=True) if has_engine]
+    if devices:
+        await service.sweep(service.operation("container_stats"), devices, SCHEDULER)
+
+
+async def _has_engine(service: UnifiedDataCollectionService, device: Device) -> bool:
+    """False too where it cannot be told now: the sweep of the metrics says which devices are away."""
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            return (await service.ssh.capabilities(device)).has_engine
+    except (InfrastructorError, TimeoutError):
+        return False
 
 
 def _askable(device: Device) -> bool:

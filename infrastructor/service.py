@@ -17,6 +17,7 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from infrastructor.arguments import MAX_ARGUMENTS, identity_of, outweighs, validation_failed
+from infrastructor.container_store import ContainerStore
 from infrastructor.context import Progress, RunContext, Started
 from infrastructor.errors import (
     AuditUnavailable,
@@ -48,6 +49,7 @@ from infrastructor.ports import (
     DeviceRegistry,
     DriveStore,
     Effect,
+    EventBus,
     Interface,
     MetricStore,
     PlanStore,
@@ -80,6 +82,8 @@ class UnifiedDataCollectionService:
         audit: AuditLog,
         metrics: MetricStore,
         plans: PlanStore,
+        events: EventBus,
+        containers: ContainerStore,
         drives: DriveStore | None = None,
         cancels: CancelRequests | None = None,
         read_only: bool = False,
@@ -93,6 +97,8 @@ class UnifiedDataCollectionService:
         self.audit = audit
         self.metrics = metrics
         self.drives = drives
+        self.events = events
+        self.containers = containers
         self.read_only = read_only
         self.opted_in = frozenset(opted_in)
         self.human_approval = human_approval

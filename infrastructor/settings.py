@@ -65,7 +65,16 @@ class Settings(BaseSettings):
     ssh_handshakes: int = Field(default=8, description="Handshakes at once in this process.")
 
     metrics_interval_s: float = Field(default=60.0, description="How often the scheduler collects; 0 turns it off.")
+    containers_interval_s: float = Field(default=60.0, description="How often containers are sampled; 0 turns it off.")
+    watch_containers: bool = Field(default=True, description="Follow the events of container engines.")
     retention_metrics: timedelta = timedelta(days=90)
+    retention_events: timedelta = timedelta(days=30)
+    retention_containers: timedelta = Field(
+        default=timedelta(days=30), description="States and samples of containers, as they were taken."
+    )
+    retention_container_hours: timedelta = Field(
+        default=timedelta(days=365), description="One row an hour of those samples."
+    )
     retention_audit: timedelta = timedelta(days=365)
     drives_interval_s: float = Field(default=86400.0, description="How often SMART data is collected; 0 turns it off.")
     retention_drives: timedelta = timedelta(days=365)

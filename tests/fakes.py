@@ -8,7 +8,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from infrastructor.errors import AuditUnavailable, Conflict, DeviceNotFound, EngineUnavailable, InfrastructorError
+from infrastructor.container_store import REMOVED, ContainerSample, ContainerState, SampleBucket, StateChange
+from infrastructor.errors import (
+    AuditUnavailable,
+    Conflict,
+    DeviceNotFound,
+    EngineUnavailable,
+    InfrastructorError,
+    SubscriberTooSlow,
+)
 from infrastructor.ids import uuid7
 from infrastructor.ports import (
     ApiToken,
@@ -23,11 +31,14 @@ from infrastructor.ports import (
     DriveSample,
     EngineCall,
     EngineReply,
+    Event,
+    EventFilter,
     HostKey,
     LinkState,
     LinkStatus,
     MetricSample,
     Role,
+    Severity,
     StoredPlan,
     Via,
 )
@@ -305,3 +316,165 @@ class FakeDrives:
         mine = sorted((row for row in self.samples if row.device_id == device_id), key=lambda row: row.sampled_at)
         last_before = {row.drive: row for row in mine if row.sampled_at < since}
         return [*last_before.values(), *(row for row in mine if row.sampled_at >= since)]
+
+
+class FakeEvents:
+    """EventBus over a list."""
+
+    def __init__(self, *, most_behind: int = 2000) -> None:
+        self.rows: list[Event] = []
+        self.most_behind = most_behind
+        self._more = asyncio.Condition()
+        self._readers = 0
+        self._closed = False
+
+    async def close(self) -> None:
+        self._closed = True
+        async with self._more:
+            self._more.notify_all()
+
+    async def publish(self, events: Sequence[Event]) -> bool:
+        for event in events:
+            if all(row.id != event.id for row in self.rows):
+                now = datetime.now(UTC)
+                self.rows.append(replace(event, sequence=len(self.rows) + 1, recorded_at=now))
+        async with self._more:
+            self._more.notify_all()
+        return True
+
+    @asynccontextmanager
+    async def subscribe(
+        self, *topics: str, device_id: UUID | None = None, after: int | None = None
+    ) -> AsyncIterator[AsyncIterator[Event]]:
+        position = len(self.rows) if after is None else after
+        wanted = EventFilter(topics=topics, device_id=device_id)
+        lagging_from = max(position, len(self.rows))
+
+        def more() -> bool:
+            return len(self.rows) > position or self._closed
+
+        async def events() -> AsyncIterator[Event]:
+            nonlocal position
+            live = False
+            while True:
+                async with self._more:
+                    await self._more.wait_for(more)
+                if len(self.rows) <= position:
+                    return
+                if live and len(self.rows) - max(position, lagging_from) > self.most_behind:
+                    raise SubscriberTooSlow("A reader of events was too far behind.", after=position)
+                event = self.rows[position]
+                position += 1
+                live = position >= lagging_from
+                if _matches(event, wanted):
+                    yield event
+
+        self._readers += 1
+        try:
+            yield events()
+        finally:
+            self._readers -= 1
+
+    async def since(self, sequence: int, wanted: EventFilter, limit: int = 500) -> Sequence[Event]:
+        return [row for row in self.rows if row.sequence > sequence and _matches(row, wanted)][:limit]
+
+    async def latest(self, wanted: EventFilter, limit: int = 500, before: int | None = None) -> Sequence[Event]:
+        rows = [row for row in self.rows if (before is None or row.sequence < before) and _matches(row, wanted)]
+        return rows[::-1][:limit]
+
+    def statistics(self) -> Mapping[str, Any]:
+        return {"published": len(self.rows), "waiting": 0, "dropped": 0, "subscribers": self._readers, "state": "ok"}
+
+
+def _matches(event: Event, wanted: EventFilter) -> bool:
+    ranks = list(Severity)
+    return (
+        (not wanted.topics or event.topic in wanted.topics)
+        and (not wanted.kinds or event.kind in wanted.kinds)
+        and wanted.device_id in {None, event.device_id}
+        and wanted.subject in {None, event.subject}
+        and (wanted.severity is None or ranks.index(event.severity) >= ranks.index(wanted.severity))
+        and (wanted.since is None or event.at >= wanted.since)
+        and (wanted.until is None or event.at < wanted.until)
+    )
+
+
+class FakeContainers:
+    """ContainerStore over lists."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[UUID, StateChange]] = []
+        self.samples: list[tuple[UUID, datetime, ContainerSample]] = []
+
+    async def add_states(self, device_id: UUID, at: datetime, states: Sequence[ContainerState]) -> Sequence[str]:
+        known = {state.name: state for state in await self.states(device_id)}
+        names = {state.name for state in states}
+        changed = [state for state in states if known.get(state.name) != state]
+        changed += [
+            ContainerState(name=name, container_id=state.container_id, state=REMOVED, image=state.image)
+            for name, state in known.items()
+            if name not in names
+        ]
+        self.kept += [(device_id, StateChange(at=at, state=state)) for state in changed]
+        return [state.name for state in changed]
+
+    async def states(self, device_id: UUID) -> Sequence[ContainerState]:
+        last = {change.state.name: change.state for owner, change in self.kept if owner == device_id}
+        return [state for _, state in sorted(last.items()) if state.state != REMOVED]
+
+    def add_samples(self, device_id: UUID, at: datetime, samples: Sequence[ContainerSample]) -> None:
+        self.samples += [(device_id, at, sample) for sample in samples]
+
+    async def flush(self) -> None:
+        return None
+
+    async def series(
+        self, device_id: UUID, name: str, since: datetime, until: datetime, step: timedelta
+    ) -> Sequence[SampleBucket]:
+        found = [(at, row) for owner, at, row in self.samples if owner == device_id and row.name == name]
+        buckets: dict[datetime, list[ContainerSample]] = {}
+        gained: dict[datetime, dict[str, int]] = {}
+        before: ContainerSample | None = None
+        for at, row in sorted(found, key=lambda pair: pair[0]):
+            start = since + (at - since) // step * step
+            if since <= at < until:
+                buckets.setdefault(start, []).append(row)
+                for field_name in ("rx_bytes", "tx_bytes", "read_bytes", "written_bytes"):
+                    now, then = getattr(row, field_name), getattr(before, field_name, None)
+                    if before is not None and now is not None:
+                        total = gained.setdefault(start, {})
+                        plus = now - then if then is not None and now >= then else now
+                        total[field_name] = total.get(field_name, 0) + plus
+            before = row
+        return [_bucket(start, rows, gained.get(start, {})) for start, rows in buckets.items()]
+
+    async def changes(
+        self, device_id: UUID, name: str, since: datetime, until: datetime, limit: int
+    ) -> Sequence[StateChange]:
+        own = [change for owner, change in self.kept if owner == device_id and change.state.name == name]
+        inside = [change for change in own if since <= change.at < until][-limit:]
+        before = [change for change in own if change.at < (inside[0].at if inside else since)][-1:]
+        return [*before, *inside]
+
+    def statistics(self) -> Mapping[str, Any]:
+        return {"written": len(self.samples)}
+
+
+def _bucket(start: datetime, rows: Sequence[ContainerSample], gained: Mapping[str, int]) -> SampleBucket:
+    cpu = [row.cpu_percent for row in rows if row.cpu_percent is not None]
+    memory = [row.memory_bytes for row in rows if row.memory_bytes is not None]
+    return SampleBucket(
+        start=start,
+        samples=len(rows),
+        cpu_percent_min=min(cpu, default=None),
+        cpu_percent_avg=sum(cpu) / len(cpu) if cpu else None,
+        cpu_percent_max=max(cpu, default=None),
+        memory_bytes_min=min(memory, default=None),
+        memory_bytes_avg=round(sum(memory) / len(memory)) if memory else None,
+        memory_bytes_max=max(memory, default=None),
+        rx_bytes=gained.get("rx_bytes"),
+        tx_bytes=gained.get("tx_bytes"),
+        read_bytes=gained.get("read_bytes"),
+        written_bytes=gained.get("written_bytes"),
+        pids_max=max((row.pids for row in rows if row.pids is not None), default=None),
+    )

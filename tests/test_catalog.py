@@ -26,9 +26,9 @@ from infrastructor.signature import fields_of, inlined_schema
 from mcp_server.schemas import input_schema, output_schema
 
 DOMAIN_WORDS = {
-    "audit", "cache", "change", "compose", "config", "connectivity", "container", "device", "docker", "drive", "fleet",
-    "log", "network", "operation", "output", "package", "plan", "port", "process", "proxy", "server", "service",
-    "stack", "system", "zfs",
+    "audit", "cache", "change", "compose", "config", "connectivity", "container", "device", "docker", "drive", "event",
+    "fleet", "log", "network", "operation", "output", "package", "plan", "port", "process", "proxy", "server",
+    "service", "stack", "system", "zfs",
 }  # fmt: skip
 POSIX = {"cat", "date", "df", "head", "id", "ls", "ps", "stat", "tail", "test", "uname", "wc"}  # on every machine
 RESERVED = {"json", "yes"}  # options of the CLI itself

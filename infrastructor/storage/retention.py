@@ -9,6 +9,7 @@ from infrastructor.errors import DatabaseOperationError
 from infrastructor.settings import Settings
 from infrastructor.storage import sql
 from infrastructor.storage.cancels import SQL as CANCELS
+from infrastructor.storage.containers import SQL as CONTAINERS
 from infrastructor.storage.drives import SQL as DRIVES
 from infrastructor.storage.plans import SQL as PLANS
 from infrastructor.storage.pool import Database, sqlstate_of
@@ -17,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 SQL = sql.load("retention")
 
-#: None keeps for ever. Settings may say otherwise for metrics and audit.
+#: None keeps for ever. Settings may say otherwise, and have what the founding document did not know.
 RETENTION_POLICIES: dict[str, timedelta | None] = {
     "system_metrics": timedelta(days=90),
     "container_snapshots": timedelta(days=30),
@@ -25,6 +26,8 @@ RETENTION_POLICIES: dict[str, timedelta | None] = {
     "configuration_snapshots": None,
 }
 
+ROLL_UP_AFTER = timedelta(hours=2)  # samples may wait that long for a PostgreSQL that is away
+ROLL_UP_TIMEOUT_S = 120.0
 LOCK_TIMEOUT = "2s"  # rather try again tomorrow than stop every writer
 DUPLICATE_TABLE, CHECK_VIOLATION, LOCK_NOT_AVAILABLE = "42P07", "23514", "55P03"
 
@@ -46,9 +49,14 @@ async def apply_retention(database: Database, settings: Settings, now: datetime 
     """
     now = now or datetime.now(UTC)
     report = RetentionReport()
+    await database.execute(CONTAINERS["roll_up"], now - ROLL_UP_AFTER, timeout=ROLL_UP_TIMEOUT_S)
     for table, step, ahead, keep in (
         ("data_collection_audit", month_of, timedelta(days=62), settings.retention_audit),
         ("system_metrics", week_of, timedelta(days=28), settings.retention_metrics),
+        ("events", week_of, timedelta(days=28), settings.retention_events),
+        ("container_snapshots", week_of, timedelta(days=28), settings.retention_containers),
+        ("container_samples", day_of, timedelta(days=7), settings.retention_containers),
+        ("container_samples_hourly", month_of, timedelta(days=62), settings.retention_container_hours),
     ):
         for first, end in spans(step, now.date(), (now + ahead).date()):
             if await _create(database, table, first, end):
@@ -61,6 +69,11 @@ async def apply_retention(database: Database, settings: Settings, now: datetime 
     if report.created or report.dropped:
         logger.info("applied retention", extra={"made": report.created, "dropped": report.dropped})
     return report
+
+
+def day_of(day: date) -> tuple[date, date]:
+    """The day and the next one."""
+    return day, day + timedelta(days=1)
 
 
 def month_of(day: date) -> tuple[date, date]:
@@ -124,6 +137,11 @@ async def _drop(database: Database, partition: str, then: str = "") -> None:
 
 async def _forget_strays(database: Database, now: datetime, settings: Settings) -> None:
     await database.execute(SQL["stray_metrics"], now - settings.retention_metrics)
+    await database.execute(SQL["stray_events"], now - settings.retention_events)
+    await database.execute(SQL["stray_snapshots"], now - settings.retention_containers)
+    await database.execute(SQL["stray_samples"], now - settings.retention_containers)
+    await database.execute(SQL["stray_hours"], now - settings.retention_container_hours)
+    await database.execute(CONTAINERS["forget"], now - settings.retention_container_hours)
     if await database.fetchval(SQL["stray_audit"], now - settings.retention_audit):
         await _drop(
             database,

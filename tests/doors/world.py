@@ -19,7 +19,9 @@ from tests.fakes import (
     FakeAudit,
     FakeCache,
     FakeCancels,
+    FakeContainers,
     FakeDevices,
+    FakeEvents,
     FakeMetrics,
     FakePlans,
     FakeSSH,
@@ -41,6 +43,8 @@ class World:
     audit: FakeAudit = field(default_factory=FakeAudit)
     plans: FakePlans = field(default_factory=FakePlans)
     metrics: FakeMetrics = field(default_factory=FakeMetrics)
+    events: FakeEvents = field(default_factory=FakeEvents)
+    containers: FakeContainers = field(default_factory=FakeContainers)
     token_store: FakeTokens = field(default_factory=FakeTokens)
     cancels: FakeCancels = field(default_factory=FakeCancels)
     healthy: bool = True
@@ -58,6 +62,8 @@ class World:
                 metrics=self.metrics,
                 plans=self.plans,
                 cancels=self.cancels,
+                events=self.events,
+                containers=self.containers,
                 read_only=given.read_only,
                 opted_in=(Interface.MCP,) if given.mcp_exec else (),
                 human_approval=given.destroy_approval == "human",

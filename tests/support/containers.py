@@ -9,7 +9,7 @@ from infrastructor.operation import Answer
 from infrastructor.ports import Caller, Device, EngineCall, EngineReply, Interface, Role
 from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.ssh import AsyncSSHClient
-from tests.fakes import FakeAudit, FakeCache, FakeDevices, FakeMetrics, FakePlans
+from tests.fakes import FakeAudit, FakeCache, FakeContainers, FakeDevices, FakeEvents, FakeMetrics, FakePlans
 from tests.support.docker import IMAGE, DockerEngine
 
 ADMIN = Caller(principal="anna", role=Role.ADMIN, interface=Interface.REST)
@@ -31,6 +31,8 @@ class Host:
             audit=self.audit,
             metrics=FakeMetrics(),
             plans=FakePlans(),
+            events=FakeEvents(),
+            containers=FakeContainers(),
             **service,
         )
 

@@ -63,9 +63,14 @@ class DockerEngine:
             )
 
     def stop(self) -> None:
+        if self.process is not None:
+            self.remove_all()
+        self.halt()
+
+    def halt(self) -> None:
+        """Stop the engine, which stops its containers, and leave them where they are."""
         if self.process is None:
             return
-        self.remove_all()
         self.process.terminate()
         try:
             self.process.wait(20)

@@ -182,6 +182,8 @@ def nas(ssh: RecordedDrives, history: fakes.FakeDrives | None) -> UnifiedDataCol
         audit=fakes.FakeAudit(),
         metrics=fakes.FakeMetrics(),
         plans=fakes.FakePlans(),
+        events=fakes.FakeEvents(),
+        containers=fakes.FakeContainers(),
         drives=history,
     )
 

@@ -61,6 +61,8 @@ async def test_a_device_without_a_service_manager_says_so() -> None:
         audit=fakes.FakeAudit(),
         metrics=fakes.FakeMetrics(),
         plans=fakes.FakePlans(),
+        events=fakes.FakeEvents(),
+        containers=fakes.FakeContainers(),
     )
     with pytest.raises(CommandNotAvailable, match="no service manager"):
         await service.submit(service.operation("service_list"), {"device": "router"}, VIEWER)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from infrastructor.domains.containers import health, listing, statistics
+from infrastructor.domains.containers import health, listing, record, statistics
 from infrastructor.domains.containers.cgroups import Cgroups, Reading
 from infrastructor.domains.containers.change_operations import (
     container_exec,
@@ -26,6 +26,7 @@ from infrastructor.domains.containers.commands import (
     ReadStats,
     engine_of,
 )
+from infrastructor.domains.containers.history import container_history
 from infrastructor.domains.containers.inspection import Inspection
 from infrastructor.domains.containers.log_operations import container_logs
 from infrastructor.domains.containers.models import (
@@ -42,7 +43,7 @@ from infrastructor.domains.containers.rows import Row
 from infrastructor.errors import NotFound
 from infrastructor.operation import PLAIN, Cache, CachedParams, Context, Operation, operation
 from infrastructor.paging import Cursor, Limit, page_within
-from infrastructor.ports import Effect, Via
+from infrastructor.ports import Effect, Interface, Via
 
 _TTL = timedelta(seconds=30)
 _LIST = (ListContainers, PodmanListContainers)
@@ -129,8 +130,8 @@ class StatsParams(CachedParams):
     route="GET /api/containers/{device}/stats",
     resource_uri="docker://{device}/stats",
     cache=Cache("container_stats", timedelta(seconds=10)),
-    commands=(*_LIST, ReadCgroups, ReadCgroupsTwice, ReadStats, PodmanReadStats),
-    queries=(QueryContainers,),
+    commands=(*_LOOK, ReadCgroups, ReadCgroupsTwice, ReadStats, PodmanReadStats),
+    queries=(QueryContainers, QueryContainer),
 )
 async def container_stats(ctx: Context, params: StatsParams) -> ContainerStats:
     """Show CPU, memory, I/O and throttling of running containers now. Use container_health for what is wrong."""
@@ -143,6 +144,8 @@ async def container_stats(ctx: Context, params: StatsParams) -> ContainerStats:
     if running and not uses:
         source, before = "engine", None
         uses = statistics.from_engine(running, await run(ctx, ReadStats()))
+    if ctx.caller.interface is Interface.SCHEDULER:
+        await record.keep(ctx, reply.value, uses)
     shown, next_cursor = page_within(sorted(uses, key=_order(params.sort)), params.limit, params.cursor)
     memory = statistics.total(use.memory_bytes for use in uses)
     return ContainerStats(
@@ -249,4 +252,5 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     container_restart,
     container_remove,
     container_exec,
+    container_history,
 )

@@ -17,3 +17,19 @@ DELETE FROM system_metrics_default WHERE timestamp < $1
 -- stray_audit --
 -- Whether the default partition of the audit holds only rows that are past their time.
 SELECT count(*) > 0 AND max(started_at) < $1 FROM data_collection_audit_default
+
+-- stray_events --
+-- The same for events,
+DELETE FROM events_default WHERE recorded_at < $1
+
+-- stray_snapshots --
+-- for states of containers,
+DELETE FROM container_snapshots_default WHERE snapshot_time < $1
+
+-- stray_samples --
+-- for their samples
+DELETE FROM container_samples_default WHERE ts < $1
+
+-- stray_hours --
+-- and for what is left of those.
+DELETE FROM container_samples_hourly_default WHERE hour < $1

@@ -15,7 +15,17 @@ from infrastructor.errors import CommandFailed, CommandNotAvailable, Conflict, E
 from infrastructor.operation import Answer
 from infrastructor.ports import Caller, Capabilities, CommandOutput, Interface, Role
 from infrastructor.service import UnifiedDataCollectionService
-from tests.fakes import FakeAudit, FakeCache, FakeDevices, FakeMetrics, FakePlans, FakeSSH, device
+from tests.fakes import (
+    FakeAudit,
+    FakeCache,
+    FakeContainers,
+    FakeDevices,
+    FakeEvents,
+    FakeMetrics,
+    FakePlans,
+    FakeSSH,
+    device,
+)
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "containers"
 RECORDED = (FIXTURES / "QueryContainers" / "docker-20.10.out").read_bytes()
@@ -31,6 +41,8 @@ async def ask(ssh: FakeSSH, name: str, **arguments: object) -> Answer[object]:
         audit=FakeAudit(),
         metrics=FakeMetrics(),
         plans=FakePlans(),
+        events=FakeEvents(),
+        containers=FakeContainers(),
     )
     return await service.submit(service.operation(name), {"device": "nas", **arguments}, VIEWER)
 

@@ -1,0 +1,230 @@
+"""What a container was, did and used in a time: answered from the store, no device is asked."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
+from math import ceil
+from typing import Annotated, TypeVar
+
+from pydantic import Field
+
+from infrastructor.container_store import SampleBucket, StateChange
+from infrastructor.domains.containers.models import ContainerRef
+from infrastructor.domains.containers.rows import short_image
+from infrastructor.errors import NotFound, ValidationFailed
+from infrastructor.operation import PLAIN, Context, DeviceParams, Result, operation
+from infrastructor.ports import Effect, Event, EventFilter
+from infrastructor.times import Span, Until, When, moment, span
+
+N = TypeVar("N", int, float)
+
+_MOST_POINTS = 150
+_POINTS = 48  # unless a step is asked for
+_MOST_LINES = 100
+_MOST_EVENTS = 2000
+_NAMES = 20
+_STEPS_S = (60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800)
+
+
+class HistoryParams(DeviceParams):
+    """Input of container_history."""
+
+    container: Annotated[ContainerRef, Field(json_schema_extra=PLAIN)]
+    since: When = "24h"
+    until: Until | None = None
+    step: Span | None = None
+
+
+class Usage(Result):
+    """One list per figure, one place in each per span; null: nothing was sampled."""
+
+    start: list[datetime] = Field(description="When each span begins (UTC); empty spans are left out.")
+    cpu_percent_avg: list[float | None] = Field(description="100 is one CPU.")
+    cpu_percent_max: list[float | None] = Field(description="Highest sample.")
+    cpu_percent_min: list[float | None] = Field(description="Lowest sample; null where only hours are kept.")
+    memory_bytes_avg: list[int | None] = Field(description="Without inactive file cache.")
+    memory_bytes_max: list[int | None] = Field(description="Highest sample.")
+    memory_bytes_min: list[int | None] = Field(description="Lowest sample; null where only hours are kept.")
+    received_bytes: list[int | None] = Field(description="Network, within the span.")
+    sent_bytes: list[int | None] = Field(description="Network, within the span.")
+    read_bytes: list[int | None] = Field(description="From disks, within the span.")
+    written_bytes: list[int | None] = Field(description="To disks, within the span.")
+
+
+class Happening(Result):
+    """A line of its story."""
+
+    at: datetime = Field(description="When (UTC).")
+    what: str = Field(description="In words.")
+
+
+class ContainerHistory(Result):
+    """A container over a time."""
+
+    device: str = Field(description="Device name.")
+    name: str = Field(description="Name of the container.")
+    since: datetime = Field(description="Begin (UTC).")
+    until: datetime = Field(description="End (UTC).")
+    step_seconds: int = Field(description="Length of a span.")
+    starts: int = Field(description="Times it was started.")
+    failed_ends: int = Field(description="Ends with an exit code other than 0 that nobody asked for.")
+    oom_kills: int = Field(description="Times the kernel killed in it for want of memory.")
+    unhealthy: int = Field(description="Times its health check began to fail.")
+    cpu_percent_avg: float | None = Field(description="Over the whole time.")
+    cpu_percent_max: float | None = Field(description="Highest sample.")
+    memory_bytes_avg: int | None = Field(description="Over the whole time.")
+    memory_bytes_max: int | None = Field(description="Highest sample.")
+    story: list[Happening] = Field(description="Events and changes of state, newest first.")
+    story_omitted: int = Field(description="Older lines left out; event_list has them.")
+    usage: Usage = Field(description="What it used, oldest first.")
+
+
+@operation(
+    name="container_history",
+    effect=Effect.READ,
+    route="GET /api/containers/{device}/{container}/history",
+    resource_uri="docker://{device}/containers/{container}/history",
+)
+async def container_history(ctx: Context, params: HistoryParams) -> ContainerHistory:
+    """Show a container's past: CPU, memory, restarts, OOM kills. It asks no device."""
+    now = ctx.now
+    since, until = moment(params.since, now), moment(params.until, now, "until") if params.until else now
+    step = _step(since, until, params.step)
+    device = ctx.device
+    name = await _name(ctx, params.container)
+    buckets = await ctx.containers.series(device.id, name, since, until, step)
+    changes = await ctx.containers.changes(device.id, name, since, until, _MOST_LINES)
+    wanted = EventFilter(topics=("containers",), device_id=device.id, subject=name, since=since, until=until)
+    events = await ctx.events.latest(wanted, _MOST_EVENTS)
+    if not (buckets or changes or events):
+        await _nothing(ctx, name, since)
+    kinds = Counter(event.kind for event in events)
+    story = sorted([*_of_events(events), *_of_changes(changes, since)], key=lambda line: line.at, reverse=True)
+    average_cpu = _weighted([(one.cpu_percent_avg, one.samples) for one in buckets])
+    average_memory = _weighted([(one.memory_bytes_avg, one.samples) for one in buckets])
+    return ContainerHistory(
+        device=device.hostname,
+        name=name,
+        since=since,
+        until=until,
+        step_seconds=int(step.total_seconds()),
+        starts=kinds["container.start"],
+        failed_ends=sum(1 for event in events if event.kind == "container.die" and event.severity != "info"),
+        oom_kills=kinds["container.oom"],
+        unhealthy=sum(1 for event in events if event.data.get("health") == "unhealthy"),
+        cpu_percent_avg=None if average_cpu is None else round(average_cpu, 1),
+        cpu_percent_max=_round(_highest([one.cpu_percent_max for one in buckets])),
+        memory_bytes_avg=None if average_memory is None else round(average_memory),
+        memory_bytes_max=_highest([one.memory_bytes_max for one in buckets]),
+        story=story[:_MOST_LINES],
+        story_omitted=max(0, len(story) - _MOST_LINES),
+        usage=_usage(buckets),
+    )
+
+
+def _step(since: datetime, until: datetime, asked: str | None) -> timedelta:
+    length = (until - since).total_seconds()
+    if length <= 0:
+        raise ValidationFailed(f"until ({until:%FT%TZ}) is not after since ({since:%FT%TZ}).")
+    if asked is None:
+        seconds = next((step for step in _STEPS_S if length / step <= _POINTS), ceil(length / _POINTS))
+        return timedelta(seconds=seconds)
+    step = span(asked)
+    if not step or length / step.total_seconds() > _MOST_POINTS:
+        raise ValidationFailed(
+            f"step={asked} makes more than {_MOST_POINTS} spans of that time.",
+            hint="Ask for a longer step or a shorter time, or leave step out.",
+        )
+    return step
+
+
+async def _name(ctx: Context, ref: str) -> str:
+    """The name that is meant: a reference may be the start of an id that is known."""
+    states = await ctx.containers.states(ctx.device.id)
+    if any(state.name == ref for state in states):
+        return ref
+    return next((state.name for state in states if state.container_id.startswith(ref.lower())), ref)
+
+
+async def _nothing(ctx: Context, name: str, since: datetime) -> None:
+    known = sorted(state.name for state in await ctx.containers.states(ctx.device.id))
+    names = ", ".join(known[:_NAMES]) + (f" and {len(known) - _NAMES} more" if len(known) > _NAMES else "")
+    unsampled = "Its containers have not been sampled yet; it is done every minute."
+    raise NotFound(
+        f"Nothing is known of a container {name!r} on {ctx.device.hostname} since {since:%FT%TZ}.",
+        hint=f"Known there: {names}." if known else unsampled,
+    )
+
+
+def _of_events(events: Sequence[Event]) -> list[Happening]:
+    return [Happening(at=event.at, what=_words(event)) for event in events]
+
+
+def _words(event: Event) -> str:
+    data = event.data
+    parts = [event.kind.removeprefix("container.").replace("_", " ")]
+    if data.get("health"):
+        parts = [str(data["health"])]
+    if data.get("exit_code") is not None:
+        parts.append(f"with exit code {data['exit_code']}")
+    if data.get("signal"):
+        parts.append(f"by signal {data['signal']}")
+    if data.get("old_name"):
+        parts.append(f"from {data['old_name']}")
+    if data.get("source") == "resync":
+        parts.append("(found by comparing; it happened while nobody listened)")
+    return " ".join(parts)
+
+
+def _of_changes(changes: Sequence[StateChange], since: datetime) -> list[Happening]:
+    """What events do not tell: another image, other ports, a restart count that grew."""
+    lines = []
+    for before, after in pairwise(changes):
+        old, new = before.state, after.state
+        words = []
+        if new.image != old.image and new.image:
+            words.append(f"image {short_image(old.image or '?')} -> {short_image(new.image)}")
+        elif new.image_id and old.image_id and new.image_id != old.image_id:
+            words.append("another build of the image")
+        if new.container_id != old.container_id:
+            words.append("recreated")
+        if new.ports != old.ports and new.state == old.state:
+            words.append(f"ports {' '.join(old.ports) or 'none'} -> {' '.join(new.ports) or 'none'}")
+        if (new.restart_count or 0) > (old.restart_count or 0):
+            words.append(f"restarted by its policy, {new.restart_count} times so far")
+        if new.oom_killed and not old.oom_killed:
+            words.append("ended for want of memory")
+        if words and after.at >= since:
+            lines.append(Happening(at=after.at, what="; ".join(words)))
+    return lines
+
+
+def _usage(buckets: Sequence[SampleBucket]) -> Usage:
+    return Usage(
+        start=[b.start for b in buckets],
+        cpu_percent_avg=[_round(b.cpu_percent_avg) for b in buckets],
+        cpu_percent_max=[_round(b.cpu_percent_max) for b in buckets],
+        cpu_percent_min=[_round(b.cpu_percent_min) for b in buckets],
+        memory_bytes_avg=[b.memory_bytes_avg for b in buckets],
+        memory_bytes_max=[b.memory_bytes_max for b in buckets],
+        memory_bytes_min=[b.memory_bytes_min for b in buckets],
+        received_bytes=[b.rx_bytes for b in buckets],
+        sent_bytes=[b.tx_bytes for b in buckets],
+        read_bytes=[b.read_bytes for b in buckets],
+        written_bytes=[b.written_bytes for b in buckets],
+    )
+
+
+def _weighted(values: Sequence[tuple[float | None, int]]) -> float | None:
+    known = [(value, count) for value, count in values if value is not None]
+    total = sum(count for _, count in known)
+    return sum(value * count for value, count in known) / total if total else None
+
+
+def _highest(values: Sequence[N | None]) -> N | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)

@@ -1,0 +1,1 @@
+"""What happened: events of all devices in one order."""

@@ -1,0 +1,27 @@
+-- publish --
+-- Store a batch once and announce it; gives the number that was new.
+SELECT infrastructor_publish_events($1)
+
+-- newest --
+-- The last sequence there is.
+SELECT COALESCE(max(sequence), 0) FROM events
+
+-- since --
+-- Events after $1 and up to $2, oldest first.
+SELECT sequence, id, topic, kind, severity, device_id, device, subject, at, recorded_at, data
+FROM events
+WHERE sequence > $1 AND sequence <= $2
+  AND (cardinality($3::text[]) = 0 OR topic = ANY($3)) AND (cardinality($4::text[]) = 0 OR kind = ANY($4))
+  AND ($5::uuid IS NULL OR device_id = $5) AND ($6::text IS NULL OR subject = $6) AND severity >= $7
+  AND ($8::timestamptz IS NULL OR at >= $8) AND ($9::timestamptz IS NULL OR at < $9)
+ORDER BY sequence LIMIT $10
+
+-- latest --
+-- The same from the other end: newest first.
+SELECT sequence, id, topic, kind, severity, device_id, device, subject, at, recorded_at, data
+FROM events
+WHERE sequence > $1 AND sequence < $2
+  AND (cardinality($3::text[]) = 0 OR topic = ANY($3)) AND (cardinality($4::text[]) = 0 OR kind = ANY($4))
+  AND ($5::uuid IS NULL OR device_id = $5) AND ($6::text IS NULL OR subject = $6) AND severity >= $7
+  AND ($8::timestamptz IS NULL OR at >= $8) AND ($9::timestamptz IS NULL OR at < $9)
+ORDER BY sequence DESC LIMIT $10

@@ -1,0 +1,1 @@
+"""Long-lived readers of devices: what happens there becomes events."""
