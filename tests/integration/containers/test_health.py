@@ -13,6 +13,17 @@ from tests.support.wait import until
 pytestmark = pytest.mark.xdist_group("docker")
 
 
+async def killed_for_memory(host: Host, name: str) -> None:
+    """Docker 20.10 now and then misses why a container died, when it hears of its end first."""
+    for _ in range(10):
+        host.run(name, "sh", "-c", "x=a; while :; do x=$x$x; done", options=("--memory", "8m"))
+        await until(lambda: host.state(name)["Status"] == "exited", 30)
+        if host.state(name)["OOMKilled"]:
+            return
+        host.engine.docker("rm", name)
+    raise AssertionError("never killed for want of memory")
+
+
 async def test_problems_are_spelled_out_and_the_rest_is_counted(every_way: Host) -> None:
     host = every_way
     host.run("well", options=("--health-cmd", "true", "--health-interval", "1s", "--memory", "32m"))
@@ -23,14 +34,13 @@ async def test_problems_are_spelled_out_and_the_rest_is_counted(every_way: Host)
     host.run("crashed", "sh", "-c", "exit 3")
     host.run("ended", "true")
     host.run("looping", "false", options=("--restart", "always"))
-    host.run("hungry", "sh", "-c", "x=a; while :; do x=$x$x; done", options=("--memory", "8m"))
     host.run("paused")
     host.engine.docker("pause", "paused")
     host.engine.docker("create", "--name", "broken", IMAGE, "/no/such/program")
     host.engine.docker("start", "broken", check=False)
     await until(lambda: host.state("well").get("Health", {}).get("Status") == "healthy", 30)
     await until(lambda: host.state("sick").get("Health", {}).get("Status") == "unhealthy", 30)
-    await until(lambda: host.state("hungry")["Status"] == "exited", 30)
+    await killed_for_memory(host, "hungry")
     await until(lambda: int(str(host.engine.inspect("looping")["RestartCount"])) >= 3, 30)
 
     result = await host.ask("container_health")
