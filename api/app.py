@@ -12,6 +12,7 @@ from api.endpoints import endpoint_for
 from api.guards import HostOriginGuard, SecurityHeaders, hosts_of
 from infrastructor.app import Application
 from infrastructor.operation import Operation
+from infrastructor.ports import Effect, Interface
 from infrastructor.version import installed_version
 
 _ALLOWED_HEADERS = ["Authorization", "Content-Type"]
@@ -48,7 +49,8 @@ def create_app(application: Application) -> FastAPI:
     errors.install(app)
     authenticate = authenticator(application)
     operations = sorted(application.service.operations.values(), key=_literal_first)
-    documented = openapi.Documented(operations)
+    shown = {operation.name for operation in operations if _is_shown(operation, application.service.read_only)}
+    documented = openapi.Documented([operation for operation in operations if operation.name in shown])
     for operation in operations:
         app.add_api_route(
             operation.route.path,
@@ -59,13 +61,19 @@ def create_app(application: Application) -> FastAPI:
             tags=[operation.domain],
             summary=operation.summary,
             description=operation.description,
-            responses=documented.responses(operation),
-            openapi_extra=documented.request(operation),
+            # What is not shown has its route all the same: the service refuses it, and there is a record of who asked.
+            include_in_schema=operation.name in shown,
+            responses=documented.responses(operation) if operation.name in shown else None,
+            openapi_extra=documented.request(operation) if operation.name in shown else None,
             response_model=None,
         )
     system.add_routes(app, application, authenticate)
     openapi.install(app, documented)
     return app
+
+
+def _is_shown(operation: Operation[Any, Any], read_only: bool) -> bool:
+    return Interface.REST not in operation.hidden_from and (operation.effect is Effect.READ or not read_only)
 
 
 def _literal_first(operation: Operation[Any, Any]) -> tuple[tuple[int, str], ...]:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from api.auth import Authenticate
 from infrastructor.app import Application
 from infrastructor.operation import Operation
-from infrastructor.ports import Effect
+from infrastructor.ports import Effect, Interface
 from infrastructor.signature import inlined_schema
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,9 @@ def add_routes(app: FastAPI, application: Application, authenticate: Authenticat
         offered = [
             describe(operation)
             for operation in service.operations.values()
-            if caller.role.allows(operation.effect) and (operation.effect is Effect.READ or not service.read_only)
+            if operation.allows(caller.role)
+            and Interface.REST not in operation.hidden_from
+            and (operation.effect is Effect.READ or not service.read_only)
         ]
         return _json({"operations": offered})
 

@@ -2,30 +2,33 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 
 from infrastructor.attach import attached_stores
 from infrastructor.cache.redis import RedisCacheManager
 from infrastructor.cache.secret import load_secret
-from infrastructor.catalog import CATALOG
+from infrastructor.catalog import CATALOG, COMPLETIONS
+from infrastructor.completion import Source
 from infrastructor.errors import Conflict
 from infrastructor.health import HealthReport
 from infrastructor.ids import uuid7
 from infrastructor.memory import settle
-from infrastructor.ports import Device, DeviceRegistry, Transport
+from infrastructor.ports import Device, DeviceRegistry, Interface, Transport
 from infrastructor.report import HealthSource
-from infrastructor.scheduler import Scheduler, collect_containers, collect_metrics
+from infrastructor.scheduler import Scheduler, collect_containers, collect_drives, collect_metrics
 from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.settings import Settings
 from infrastructor.ssh.client import AsyncSSHClient
 from infrastructor.storage import migrate
 from infrastructor.storage.audit import PostgresAuditLog
+from infrastructor.storage.cancels import PostgresCancelRequests
 from infrastructor.storage.containers import PostgresContainerStore
 from infrastructor.storage.devices import PostgresDeviceRegistry
+from infrastructor.storage.drives import PostgresDriveStore
 from infrastructor.storage.events import PostgresEventBus
 from infrastructor.storage.metrics import PostgresMetricStore
 from infrastructor.storage.plans import PostgresPlanStore
@@ -52,6 +55,10 @@ class Application:
     service: UnifiedDataCollectionService
     tokens: Tokens
     health: Callable[[], Awaitable[HealthReport]]
+    completions: Mapping[str, Source] = field(default_factory=dict)
+    """What may be typed for a parameter, by the name its field gives."""
+    confirm_key: bytes | None = None
+    """Seals confirmations under way between the rounds of a question; None: with a key of this process alone."""
     collect: Callable[[], Awaitable[None]] | None = None
     """Runs the scheduled jobs until cancelled; only processes that collect call it."""
 
@@ -81,6 +88,8 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
         stack.push_async_callback(cache.close)
         ssh = AsyncSSHClient(settings, devices.find)
         stack.push_async_callback(ssh.close)
+        cancels = PostgresCancelRequests(database)
+        stack.push_async_callback(cancels.close)
 
         service = UnifiedDataCollectionService(
             operations=CATALOG,
@@ -92,8 +101,13 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
             plans=PostgresPlanStore(database),
             events=events,
             containers=containers,
+            drives=PostgresDriveStore(database),
+            cancels=cancels,
             read_only=settings.read_only,
+            opted_in=(Interface.MCP,) if settings.mcp_exec else (),
+            human_approval=settings.destroy_approval == "human",
         )
+        await cancels.follow(service.runs.heed)
         stack.push_async_callback(service.drain)
         tokens = Tokens(token_store)
         await ensure_admin_token(tokens, settings.data_dir)
@@ -101,6 +115,7 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
         scheduler = Scheduler()
         scheduler.every(settings.metrics_interval_s, "metrics", partial(collect_metrics, service))
         scheduler.every(settings.containers_interval_s, "containers", partial(collect_containers, service))
+        scheduler.every(settings.drives_interval_s, "drives", partial(collect_drives, service))
         scheduler.every(_RETENTION_EVERY_S, "retention", partial(_apply_retention, database, settings))
         scheduler.every(_SETTLE_EVERY_S, "memory", _settle)
 
@@ -129,6 +144,8 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
                 watchers=watchers,
                 events=events,
             ).report,
+            completions=COMPLETIONS,
+            confirm_key=load_secret(settings.data_dir, "confirm"),
             collect=partial(_collect, scheduler, watchers if settings.watch_containers else None),
         )
 

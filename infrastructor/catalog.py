@@ -1,11 +1,22 @@
-"""Every operation there is: one line per domain."""
+"""Every operation there is, and what may be typed into their parameters: one line per domain."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from infrastructor.completion import Source
 from infrastructor.domains.containers.operations import OPERATIONS as CONTAINERS
+from infrastructor.domains.devices.operations import COMPLETIONS as DEVICE_COMPLETIONS
 from infrastructor.domains.devices.operations import OPERATIONS as DEVICES
+from infrastructor.domains.drives.operations import OPERATIONS as DRIVES
 from infrastructor.domains.events.operations import OPERATIONS as EVENTS
+from infrastructor.domains.logs.operations import OPERATIONS as LOGS
+from infrastructor.domains.operations.operations import OPERATIONS as OPERATION_RUNS
+from infrastructor.domains.packages.operations import OPERATIONS as PACKAGES
 from infrastructor.domains.system.operations import OPERATIONS as SYSTEM
 from infrastructor.operation import Operation
 
-CATALOG: tuple[Operation[Any, Any], ...] = (*DEVICES, *CONTAINERS, *EVENTS, *SYSTEM)
+CATALOG: tuple[Operation[Any, Any], ...] = (
+    *DEVICES, *CONTAINERS, *EVENTS, *SYSTEM, *DRIVES, *LOGS, *PACKAGES, *OPERATION_RUNS,
+)  # fmt: skip
+
+COMPLETIONS: Mapping[str, Source] = {**DEVICE_COMPLETIONS}

@@ -97,6 +97,7 @@ class Command(ABC, Generic[T_co]):
             max_output_bytes=self.max_output,
             lane=self.lane,
             sudo=self.sudo,
+            plain=self.script is None,
         )
 
     def summary(self) -> str:

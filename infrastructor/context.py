@@ -4,11 +4,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
 
 from infrastructor.command import Command
 from infrastructor.container_store import ContainerStore
 from infrastructor.engine import EngineQuery, Reply, check_reply
 from infrastructor.errors import (
+    Cancelled,
     CommandFailed,
     CommandNotAvailable,
     EngineUnavailable,
@@ -16,19 +18,28 @@ from infrastructor.errors import (
     ParseError,
     UndeclaredCommand,
 )
+from infrastructor.events import EventBus
 from infrastructor.flight import Flight
 from infrastructor.operation import Answer, Operation, Params, Result
 from infrastructor.ports import (
     AuditRecord,
     Caller,
+    CommandLine,
     CommandOutput,
     Device,
     DeviceLinks,
     DeviceRegistry,
-    EventBus,
+    DriveStore,
+    Effect,
+    Lane,
     MetricStore,
+    PlanStore,
+    RunControl,
+    RunProgress,
     Via,
 )
+from infrastructor.protection import check_writable
+from infrastructor.runs import Run
 from infrastructor.sanitize import clean
 
 if TYPE_CHECKING:
@@ -38,6 +49,7 @@ T = TypeVar("T")
 P = TypeVar("P", bound=Params)
 R = TypeVar("R", bound=Result)
 
+Started = Callable[[UUID], None]
 Progress = Callable[[float, float | None, str], Awaitable[None]]
 
 _NOT_FOUND = 127
@@ -54,6 +66,8 @@ class RunContext:
     target: Device | None = None
     flight: Flight[Any] | None = None
     report: Progress | None = None
+    started: Started | None = None
+    under_way: Run | None = None
 
     @property
     def device(self) -> Device:
@@ -89,6 +103,18 @@ class RunContext:
     def containers(self) -> ContainerStore:
         return self.service.containers
 
+    @property
+    def drives(self) -> DriveStore | None:
+        return self.service.drives
+
+    @property
+    def runs(self) -> RunControl:
+        return self.service.runs
+
+    @property
+    def plans(self) -> PlanStore:
+        return self.service.plan_store
+
     def operation(self, name: str) -> Operation[Any, Any]:
         return self.service.operation(name)
 
@@ -100,6 +126,8 @@ class RunContext:
         return replace(self, flight=flight)
 
     async def progress(self, done: float, total: float | None, message: str) -> None:
+        if self.under_way is not None:
+            self.under_way.progress = RunProgress(done=done, total=total, message=message)
         if self.report is not None:
             await self.report(done, total, message)
 
@@ -116,10 +144,12 @@ class RunContext:
         if type(command) not in self.declared.commands:
             raise UndeclaredCommand(f"{self.declared.name} does not declare {type(command).__name__}.")
         line = command.render()
+        if line.lane is Lane.CHANGE:
+            check_writable(device, self.declared.name)
         self.record.commands.append(command.summary()[:_AUDITED_LINE])
         if self.flight is not None:
             self.flight.asked = True
-        output = await self.service.ssh.execute_command(device, line, operation_id=self.record.operation_id)
+        output = await self._execute(device, line)
         _check(command, output, device)
         return command.parse(output)
 
@@ -131,7 +161,7 @@ class RunContext:
         if self.flight is not None:
             self.flight.asked = True
         try:
-            reply = await self.service.ssh.ask_engine(device, call)
+            reply = await self._unless_stopped(lambda: self.service.ssh.ask_engine(device, call))
         except EngineUnavailable:
             command = query.command()
             if command is None:
@@ -142,15 +172,53 @@ class RunContext:
         check_reply(query, reply, device)
         return Reply(query.parse(reply), reply.via)
 
+    async def _execute(self, device: Device, line: CommandLine) -> CommandOutput:
+        """Send it; a change that was told to stop ends here, with what is true of its command."""
+        ssh, operation_id, run = self.service.ssh, self.record.operation_id, self.under_way
+        if run is None or run.stopping is None:
+            return await ssh.execute_command(device, line, operation_id=operation_id)
+        run.go_on()
+        if line.lane is not Lane.CHANGE:
+            return await run.unless_stopped(ssh.execute_command(device, line, operation_id=operation_id))
+        try:
+            return await ssh.execute_command(device, replace(line, stop=run.stop), operation_id=operation_id)
+        except Cancelled:
+            run.told = True
+            raise
+
+    async def _unless_stopped(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Something that only reads; a change that was told to stop drops it."""
+        run = self.under_way
+        if run is None or run.stopping is None:
+            return await work()
+        run.go_on()
+        return await run.unless_stopped(work())
+
+    async def _run_child(self, operation: Operation[Any, Any], work: Callable[[], Awaitable[T]]) -> T:
+        """Another operation as part of this one; a change among them is stopped by itself, and says how it ended."""
+        run = self.under_way
+        if run is None or run.stopping is None or operation.effect is Effect.READ:
+            return await self._unless_stopped(work)
+        run.go_on()
+        try:
+            return await work()
+        except Cancelled:
+            run.told = True
+            raise
+
     async def call(self, operation: Operation[P, R], params: P) -> Answer[R]:
         if operation not in self.declared.uses:
             raise UndeclaredCommand(f"{self.declared.name} does not declare that it uses {operation.name}.")
-        return await self.service.run(operation, params, self.caller, parent_id=self.record.operation_id)
+        service, parent = self.service, self.record.operation_id
+        return await self._run_child(operation, lambda: service.run(operation, params, self.caller, parent_id=parent))
 
     async def submit(self, operation: Operation[Any, Any], arguments: Mapping[str, Any]) -> Answer[Any]:
         if not self.declared.fan_out:
             raise UndeclaredCommand(f"{self.declared.name} is not declared with fan_out.")
-        return await self.service.submit(operation, arguments, self.caller, parent_id=self.record.operation_id)
+        service, parent = self.service, self.record.operation_id
+        return await self._run_child(
+            operation, lambda: service.submit(operation, arguments, self.caller, parent_id=parent)
+        )
 
 
 def _check(command: Command[Any], output: CommandOutput, device: Device) -> None:

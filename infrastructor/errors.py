@@ -5,13 +5,15 @@
     │   └── RequestTooLarge         more input than any operation takes
     ├── Unauthenticated             no token, or one that is unknown, expired or revoked
     ├── PermissionDenied            the caller's role may not do this
-    │   ├── ReadOnlyMode            the server was started to read only
+    │   ├── ReadOnlyMode            the server, or this device, is only read
     │   └── Protected               a label on the thing itself forbids its destruction
     ├── NotFound
     │   ├── DeviceNotFound
     │   └── OperationNotFound
     ├── Conflict                    the thing exists already, or changed meanwhile
     │   └── PlanRejected            a plan token is unknown, used, expired, or the state moved on
+    │       ├── Declined            a person was asked and did not agree
+    │       └── ApprovalNeeded      an admin must approve the plan first, outside MCP
     ├── SSHConnectionError          no command reached the device
     │   ├── SSHAuthenticationError
     │   ├── HostKeyUntrusted        no key was ever trusted for this device
@@ -32,7 +34,7 @@
     ├── CacheOperationError         never leaves the cache module
     ├── SubscriberTooSlow           events came faster than they were read; nothing is lost
     ├── ResultTooLarge              it ran, but the answer is longer than this door may hand out
-    ├── Cancelled                   the caller went away
+    ├── Cancelled                   the caller went away, or somebody stopped it
     └── UndeclaredCommand           our bug: a handler ran a command its operation does not declare
 
 `code` is stable and is what programs match on; `hint` is the next step for a reader.
@@ -116,6 +118,16 @@ class Conflict(InfrastructorError):
 class PlanRejected(Conflict):
     code = "plan_rejected"
     default_hint = "Call again without plan_token for a fresh plan, and read it before confirming."
+
+
+class Declined(PlanRejected):
+    code = "declined"
+    default_hint = "Nothing was done. Ask the user what they want instead; do not simply try again."
+
+
+class ApprovalNeeded(PlanRejected):
+    code = "approval_needed"
+    default_hint = "An admin approves it with 'infrastructor plan approve' or REST; then send the same token again."
 
 
 class SSHConnectionError(InfrastructorError):

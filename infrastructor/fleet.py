@@ -49,9 +49,13 @@ def _matches(device: Device, term: str) -> bool:
     return fnmatchcase(device.hostname, term)
 
 
+def fans_out(operation: Operation[Any, Any]) -> bool:
+    return operation.effect is Effect.READ and issubclass(operation.params, DeviceParams)
+
+
 def check_fan_out(operation: Operation[Any, Any]) -> None:
     """Only a READ operation on one device can be asked of many. Raises `ValidationFailed` otherwise."""
-    if operation.effect is not Effect.READ or not issubclass(operation.params, DeviceParams):
+    if not fans_out(operation):
         raise ValidationFailed(
             f"{operation.name} cannot run over a selector.",
             hint="Only READ operations on one device can; changes are made device by device.",

@@ -6,14 +6,25 @@ MASK = "‹masked›"
 
 _NAMES = r"(?:pass(?:word|wd|phrase)?|pwd|token|secret|api[-_]?key|apikey|access[-_]?key|private[-_]?key|credentials?)"
 _PATTERNS = (
-    # --password=x, --db-password x, -e MYSQL_PASSWORD=x, "token": "x"
-    re.compile(rf"(?i)([\w.-]*{_NAMES}[\w.-]*\"?\s*[=:]\s*\"?)([^\s\",;&]+)"),
-    re.compile(rf"(?i)(--?[\w-]*{_NAMES}\s+)([^\s-]\S*)"),
-    # scheme://user:secret@host
-    re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://[^\s:/@]*:)([^\s@/]+)(?=@)"),
-    re.compile(r"(?i)(authorization:\s*(?:bearer|basic)\s+|bearer\s+)([A-Za-z0-9._~+/=-]{8,})"),
-    re.compile(r"()\b(inf_[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|AKIA[0-9A-Z]{16})\b"),
-    re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----)([\s\S]*?)(?=-----END|$)"),
+    # --password=x, --db-password x, -e MYSQL_PASSWORD=x, "token": "x", also with the quotes escaped (JSON in JSON)
+    re.compile(rf"(?i)({_NAMES}[\w.-]{{0,60}}(?:\\?[\"'])?\s*(?:=>|[=:])\s*(?:\\?[\"'])?)([^\s\"',;&\\]+)"),
+    re.compile(rf"(?i)(?<![\w-])(--?[\w-]{{0,60}}{_NAMES}\s+)([^\s-]\S*)"),
+    # "password is hunter2", as default installations print it
+    re.compile(r"(?i)\b((?:password|passphrase|passwd|secret)\s+(?:is|was|set to)\s*:?\s*[\"']?)([^\s\"']+)"),
+    # scheme://user:secret@host, and scheme://token@host where the token is long
+    re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]{0,30}://[^\s:/@]*:)([^\s@/]+)(?=@)"),
+    re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]{0,30}://)([A-Za-z0-9_-]{20,})(?=@)"),
+    re.compile(r"(?i)((?:proxy-)?authorization:\s*(?:bearer|basic|token|digest)\s+|bearer\s+)([A-Za-z0-9._~+/=-]{8,})"),
+    re.compile(r"(?i)\b((?:set-)?cookie:\s*[^\s=;]{1,64}=)([^\s;]{8,})"),
+    re.compile(
+        r"()\b(inf_[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{20,}"
+        r"|xox[abpors]-[A-Za-z0-9-]{10,}|sk-[A-Za-z0-9_-]{20,}|AIza[A-Za-z0-9_-]{35}|(?:AKIA|ASIA)[0-9A-Z]{16}"
+        r"|tskey-[A-Za-z0-9-]{10,}|dckr_pat_[A-Za-z0-9_-]{20,}|hvs\.[A-Za-z0-9_-]{20,}|AGE-SECRET-KEY-1[A-Z0-9]{20,}"
+        r"|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]{4,})"
+    ),
+    re.compile(r"(-----BEGIN [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----)([\s\S]*?)(?=-----END|\Z)"),
+    # A line of such a key that was logged alone: 64 of base64 and nothing else; hexadecimal is a hash.
+    re.compile(r"(?m)^(\s*)(?![0-9a-f]+\s*$)([A-Za-z0-9+/]{64})(?=\s*$)"),
 )
 
 

@@ -26,15 +26,20 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 from infrastructor.command import Command
 from infrastructor.container_store import ContainerStore
 from infrastructor.engine import EngineQuery, Reply
+from infrastructor.events import EventBus
 from infrastructor.ports import (
     CacheState,
     Caller,
     Device,
     DeviceLinks,
     DeviceRegistry,
+    DriveStore,
     Effect,
-    EventBus,
+    Interface,
     MetricStore,
+    PlanStore,
+    Role,
+    RunControl,
 )
 
 T = TypeVar("T")
@@ -42,10 +47,18 @@ T = TypeVar("T")
 PLAIN: dict[str, JsonValue] = {"x-plain": True}
 """For `json_schema_extra`: the field's name says it all, so a model is not made to pay for its description."""
 
+
+def completes(source: str) -> dict[str, JsonValue]:
+    """For `json_schema_extra`: which source of `catalog.COMPLETIONS` knows the values of this field."""
+    return {"x-completes": source}
+
+
 DeviceName = Annotated[
     str,
     StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$"),
-    Field(description="Registered name, e.g. nas; device_list tells them.", json_schema_extra=PLAIN),
+    Field(
+        description="Registered name, e.g. nas; device_list tells them.", json_schema_extra=PLAIN | completes("device")
+    ),
 ]
 
 
@@ -92,6 +105,8 @@ class Plan(Result):
     effects: list[str] = Field(description="Everything that would be lost or changed.")
     commands: list[str] = Field(description="Exact command lines that would run on the device.")
     reversible: bool = Field(description="Whether it can be undone.")
+    plan_id: UUID = Field(description="Names the plan; it is no secret.")
+    needs_approval: bool = Field(default=False, description="True: an admin must approve it first, outside MCP.")
     plan_token: str = Field(description="Pass as plan_token to carry out exactly this plan. Single use.")
     expires_at: datetime = Field(description="When the token stops working (UTC).")
 
@@ -176,6 +191,17 @@ class Context(Protocol):
     @property
     def containers(self) -> ContainerStore: ...
 
+    @property
+    def drives(self) -> DriveStore | None:
+        """The history of drives, where one is kept."""
+        ...
+
+    @property
+    def runs(self) -> RunControl: ...
+
+    @property
+    def plans(self) -> PlanStore: ...
+
     def recall(self) -> Any:
         """What the previous run of this operation on this device left with `remember`, or None."""
         ...
@@ -250,6 +276,18 @@ class Operation(Generic[P, R]):
     background: bool = False
     plan: Planner[P] | None = None
     deadline: timedelta = timedelta(seconds=120)
+    opt_in: tuple[Interface, ...] = ()
+    """Doors that neither show nor run it unless the operator's settings allow it there."""
+    role: Role | None = None
+    """The least role, where the effect alone would ask for less."""
+    hidden_from: tuple[Interface, ...] = ()
+    """Doors that do not show it and may not call it."""
+    registration_only: bool = False
+    """It changes what we know of its device and nothing on it, so a device marked read-only allows it."""
+
+    def allows(self, role: Role) -> bool:
+        """Whether this role may run it."""
+        return role.allows(self.effect) and (self.role is None or role.includes(self.role))
 
     @property
     def domain(self) -> str:
@@ -289,6 +327,10 @@ def operation(
     background: bool = False,
     plan: Planner[P] | None = None,
     deadline: timedelta = timedelta(seconds=120),
+    opt_in: tuple[Interface, ...] = (),
+    role: Role | None = None,
+    hidden_from: tuple[Interface, ...] = (),
+    registration_only: bool = False,
 ) -> Callable[[Handler[P, R]], Operation[P, R]]:
     """Declare the decorated function as an operation; its docstring becomes summary and description.
 
@@ -318,6 +360,10 @@ def operation(
             background=background,
             plan=plan,
             deadline=deadline,
+            opt_in=opt_in,
+            role=role,
+            hidden_from=hidden_from,
+            registration_only=registration_only,
         )
 
     return declare

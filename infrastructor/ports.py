@@ -3,7 +3,8 @@
 The drivers (`ssh`, `cache`, `storage`) implement these; only `app.py` knows which.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -31,6 +32,10 @@ class Role(StrEnum):
 
     def allows(self, effect: Effect) -> bool:
         return _RANK[self] >= _NEEDED[effect]
+
+    def includes(self, other: "Role") -> bool:
+        """Whether this role may do all that the other may."""
+        return _RANK[self] >= _RANK[other]
 
 
 _RANK = {Role.VIEWER: 0, Role.OPERATOR: 1, Role.ADMIN: 2}
@@ -135,7 +140,8 @@ class Lane(StrEnum):
 class CommandLine:
     """One rendered command: POSIX shell text in which every value is already one quoted word.
 
-    timeout_s counts from the first byte written; max_output_bytes caps stdout and stderr each.
+    timeout_s counts from the first byte written; max_output_bytes caps stdout and stderr each. Once `stop` is set,
+    the processes of a CHANGE are ended on the device; it raises `Cancelled` when they had not ended by themselves.
     """
 
     text: str
@@ -144,6 +150,8 @@ class CommandLine:
     max_output_bytes: int = 1 << 20
     lane: Lane = Lane.FAST
     sudo: bool = False
+    plain: bool = False  # one program with its arguments, no script: sudo can be asked for it alone
+    stop: asyncio.Event | None = field(default=None, compare=False)
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: that costs a microsecond, on every command of every device
@@ -206,7 +214,7 @@ class Capabilities(BaseModel):
     os_name: str | None = Field(default=None, description="PRETTY_NAME from os-release.")
     user: str | None = Field(default=None, description="The login user.")
     is_root: bool = Field(default=False, description="Whether the login user is root.")
-    sudo: str = Field(default="none", description="root, nopasswd, password or none.")
+    sudo: str = Field(default="none", description="root, nopasswd, limited (single programs), password or none.")
     busybox: bool = Field(default=False, description="True when the common tools are BusyBox applets.")
     tools: frozenset[str] = Field(default=frozenset(), description="Programs found on the device's PATH.")
     docker_socket: str | None = Field(default=None, description="A Docker or Podman socket the user may use.")
@@ -384,7 +392,58 @@ class AuditLog(Protocol):
         """Write a finished record within a second; for answers that reached no device."""
         ...
 
+    async def find(self, operation_id: UUID) -> AuditRecord | None:
+        """The record as it stands in the store, None when it has none. Raises `DatabaseOperationError`."""
+        ...
+
     def statistics(self) -> Mapping[str, Any]: ...
+
+
+# --- operations under way ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunProgress:
+    """How far a run said it is. `total` None: nobody knows."""
+
+    done: float
+    total: float | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunState:
+    """A run: its record as it is now. `here` says whether this process runs it; elsewhere progress is unknown."""
+
+    record: AuditRecord
+    here: bool = False
+    progress: RunProgress | None = None
+
+    @property
+    def running(self) -> bool:
+        return self.record.outcome == "started"
+
+
+class RunControl(Protocol):
+    """Looking at runs and stopping them, wherever they run."""
+
+    async def find(self, operation_id: UUID) -> RunState | None:
+        """From memory when it runs or just ran here, else from the audit store; None when nobody knows it."""
+        ...
+
+    async def stop(self, operation_id: UUID, by: str) -> RunState | None:
+        """Have it stopped, and wait a while for its true outcome."""
+        ...
+
+
+class CancelRequests(Protocol):
+    """How a process asks the others to stop a run of theirs."""
+
+    async def ask(self, operation_id: UUID, by: str) -> None: ...
+
+    async def asked(self, operation_ids: Collection[UUID]) -> Mapping[UUID, str]:
+        """Those of these runs that somebody wants stopped, and who."""
+        ...
 
 
 # --- plans, tokens, metrics --------------------------------------------------------------------------
@@ -392,7 +451,10 @@ class AuditLog(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredPlan:
-    """A plan as kept: bound to caller, device, params and state. Only the token's hash is stored."""
+    """A plan as kept: bound to caller, device, params and state. Only the token's hash is stored.
+
+    One that `needs_approval` cannot be taken before somebody else is in `approved_by`.
+    """
 
     id: UUID
     token_hash: str
@@ -403,13 +465,32 @@ class StoredPlan:
     fingerprint: str
     body: Mapping[str, Any]
     expires_at: datetime
+    needs_approval: bool = False
+    approved_by: str | None = None
+    used_at: datetime | None = None
 
 
 class PlanStore(Protocol):
     async def save(self, plan: StoredPlan) -> None: ...
 
     async def take(self, token_hash: str) -> StoredPlan | None:
-        """Mark the plan used and return it; None when unknown, used or expired. Atomic over processes."""
+        """Mark the plan used and return it; None when unknown, used, expired or unapproved. Atomic over processes."""
+        ...
+
+    async def find(self, token_hash: str) -> StoredPlan | None:
+        """The plan as it stands, used or not; for telling why it could not be taken."""
+        ...
+
+    async def waiting(self) -> Sequence[StoredPlan]:
+        """Plans that can still be carried out, oldest first."""
+        ...
+
+    async def approve(self, plan_id: UUID, by: str) -> bool:
+        """Let it be taken. False when there is no such plan waiting, or it was approved already."""
+        ...
+
+    async def withdraw(self, plan_id: UUID) -> bool:
+        """Use it up without carrying it out. False when there is no such plan waiting."""
         ...
 
 
@@ -464,74 +545,21 @@ class MetricStore(Protocol):
         ...
 
 
-# --- events ------------------------------------------------------------------------------------------
-
-
-class Severity(StrEnum):
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-    CRITICAL = "critical"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """Something that happened. `at` is the device's time; `sequence` and `recorded_at` are given when it is stored.
+class DriveSample:
+    """Counters of one drive at the time they took these values. `drive` is its model and serial number."""
 
-    An event published again under the same id is the same event: it is stored once.
-    """
-
-    topic: str  # e.g. containers
-    kind: str  # e.g. container.die
-    at: datetime
-    id: UUID
-    severity: Severity = Severity.INFO
-    device_id: UUID | None = None
-    device: str | None = None
-    subject: str | None = None  # e.g. a container's name
-    data: Mapping[str, Any] = field(default_factory=dict)
-    sequence: int = 0
-    recorded_at: datetime | None = None
+    device_id: UUID
+    drive: str
+    sampled_at: datetime
+    counters: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventFilter:
-    """Which events are meant; what is empty or None does not matter. `severity` is the least."""
+class DriveStore(Protocol):
+    """What drives' counters were; a row for each change, and none for a drive at rest."""
 
-    topics: tuple[str, ...] = ()
-    kinds: tuple[str, ...] = ()
-    device_id: UUID | None = None
-    subject: str | None = None
-    severity: Severity | None = None
-    since: datetime | None = None  # device's time, inclusive
-    until: datetime | None = None  # exclusive
+    async def add(self, samples: Sequence[DriveSample]) -> None: ...
 
-
-class EventBus(Protocol):
-    """Events of all processes in one order: whoever has seen sequence n can ask for what came after, exactly."""
-
-    async def publish(self, events: Sequence[Event]) -> bool:
-        """Store and announce. False when the store is away: they wait in memory, the oldest dropped when too many."""
-        ...
-
-    def subscribe(
-        self, *topics: str, device_id: UUID | None = None, after: int | None = None
-    ) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
-        """Events as they are stored by any process, in order; from after a sequence, or from now on.
-
-        Raises `SubscriberTooSlow` where a reader lags too far behind; it can subscribe again `after` what it had.
-        Ends when the bus is closed.
-        """
-        ...
-
-    async def since(self, sequence: int, wanted: EventFilter, limit: int = 500) -> Sequence[Event]:
-        """Stored events after a sequence, oldest first."""
-        ...
-
-    async def latest(self, wanted: EventFilter, limit: int = 500, before: int | None = None) -> Sequence[Event]:
-        """Stored events before a sequence, newest first."""
-        ...
-
-    def statistics(self) -> Mapping[str, Any]:
-        """published, waiting, dropped, subscribers, state."""
+    async def history(self, device_id: UUID, since: datetime) -> Sequence[DriveSample]:
+        """All samples of a device since then and, of each drive, the last one before; oldest first."""
         ...

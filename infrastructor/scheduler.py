@@ -77,9 +77,18 @@ class Scheduler:
 
 async def collect_metrics(service: UnifiedDataCollectionService) -> None:
     """Refresh the metrics of every monitored device that may be asked, as one audited sweep."""
+    await _sweep(service, "system_metrics")
+
+
+async def collect_drives(service: UnifiedDataCollectionService) -> None:
+    """Read the drives of every such device, so that their history grows."""
+    await _sweep(service, "drive_health")
+
+
+async def _sweep(service: UnifiedDataCollectionService, operation: str) -> None:
     devices = [device for device in await service.devices.all() if _askable(device)]
     if devices:
-        await service.sweep(service.operation("system_metrics"), devices, SCHEDULER)
+        await service.sweep(service.operation(operation), devices, SCHEDULER)
 
 
 async def collect_containers(service: UnifiedDataCollectionService) -> None:

@@ -7,7 +7,8 @@ outcome. Read `run` and `_carry_out` top to bottom to know what happens to a req
 import asyncio
 import json
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, TypeVar
@@ -17,17 +18,21 @@ from pydantic import ValidationError
 
 from infrastructor.arguments import MAX_ARGUMENTS, identity_of, outweighs, validation_failed
 from infrastructor.container_store import ContainerStore
-from infrastructor.context import Progress, RunContext
+from infrastructor.context import Progress, RunContext, Started
 from infrastructor.errors import (
+    AuditUnavailable,
     CommandTimeout,
+    Declined,
     DeviceNotFound,
     InfrastructorError,
     OperationNotFound,
     PermissionDenied,
+    PlanRejected,
     ReadOnlyMode,
     RequestTooLarge,
     Unauthenticated,
 )
+from infrastructor.events import EventBus
 from infrastructor.flight import Flight, Flights
 from infrastructor.ids import uuid7
 from infrastructor.operation import Answer, DestroyParams, DeviceParams, Operation, Params, Result
@@ -40,23 +45,28 @@ from infrastructor.ports import (
     CacheManager,
     CacheState,
     Caller,
+    CancelRequests,
     Device,
     DeviceRegistry,
+    DriveStore,
     Effect,
-    EventBus,
     Interface,
     MetricStore,
     PlanStore,
     Role,
     SSHClient,
 )
+from infrastructor.protection import check_device
 from infrastructor.refusals import RefusalBudget
+from infrastructor.runs import Run, Runs
 from infrastructor.sanitize import clean, clean_json, suspicious
 
 P = TypeVar("P", bound=Params)
 R = TypeVar("R", bound=Result)
 
 logger = logging.getLogger(__name__)
+
+_OUTCOMES = {"outcome_unknown": "unknown", "cancelled": "cancelled"}
 
 
 class UnifiedDataCollectionService:
@@ -74,7 +84,11 @@ class UnifiedDataCollectionService:
         plans: PlanStore,
         events: EventBus,
         containers: ContainerStore,
+        drives: DriveStore | None = None,
+        cancels: CancelRequests | None = None,
         read_only: bool = False,
+        opted_in: Collection[Interface] = (),
+        human_approval: bool = False,
     ) -> None:
         self.operations = {operation.name: operation for operation in operations}
         self.devices = devices
@@ -84,10 +98,15 @@ class UnifiedDataCollectionService:
         self.metrics = metrics
         self.events = events
         self.containers = containers
+        self.drives = drives
         self.read_only = read_only
+        self.opted_in = frozenset(opted_in)
+        self.human_approval = human_approval
+        self.runs = Runs(audit, cancels)
+        self.plan_store = plans
         self.memory: dict[tuple[str, UUID], Any] = {}
         self._swept: dict[tuple[str, UUID], str] = {}
-        self._plans = Plans(plans)
+        self._plans = Plans(plans, human_approval=human_approval)
         self._flights = Flights()
         self._background: set[asyncio.Task[Any]] = set()
         self._refusals = RefusalBudget()
@@ -109,6 +128,7 @@ class UnifiedDataCollectionService:
         *,
         parent_id: UUID | None = None,
         progress: Progress | None = None,
+        started: Started | None = None,
     ) -> Answer[Any]:
         """Validate what a door received and run it. Bad input is refused and audited; nothing is sent."""
         if outweighs(arguments, MAX_ARGUMENTS):
@@ -125,7 +145,7 @@ class UnifiedDataCollectionService:
             record.device = clean(device, 255) if isinstance(device, str) else None
             await self._refuse(record, failure)
             raise failure from error
-        return await self.run(operation, params, caller, parent_id=parent_id, progress=progress)
+        return await self.run(operation, params, caller, parent_id=parent_id, progress=progress, started=started)
 
     async def refuse(self, operation: Operation[Any, Any] | None, caller: Caller, error: InfrastructorError) -> None:
         """Audit a request that a door could not even read as arguments; its id is put on the error."""
@@ -137,6 +157,25 @@ class UnifiedDataCollectionService:
             started_at=datetime.now(UTC),
         )
         await self._refuse(record, error)
+
+    async def decline(
+        self, operation: Operation[Any, Any], arguments: Mapping[str, Any], token: str, caller: Caller, why: str
+    ) -> Declined:
+        """A person saw the plan and did not agree: its token dies, and there is a record of it."""
+        error = Declined(f"{operation.name} was not carried out: {why}.")
+        try:  # through the model, which masks what is secret
+            params = operation.params.model_validate(arguments)
+        except ValidationError:
+            params = None
+        record = self._record(operation, caller, None, params)
+        device = arguments.get("device")
+        record.device = clean(device, 255) if isinstance(device, str) else None
+        try:
+            await self._plans.withdraw(token, record)
+        except InfrastructorError as failure:  # it dies by itself within minutes
+            logger.warning("A declined plan was not withdrawn: %s", failure)
+        await self._refuse(record, error)
+        return error
 
     async def refuse_authentication(self, interface: Interface, client: str | None, error: Unauthenticated) -> None:
         """Audit a caller nobody knows; a flood leaves a few rows and a count, not a full table."""
@@ -161,18 +200,22 @@ class UnifiedDataCollectionService:
         *,
         parent_id: UUID | None = None,
         progress: Progress | None = None,
+        started: Started | None = None,
     ) -> Answer[R]:
         """Run an operation for a caller. Raises `InfrastructorError` kinds only; all of them are audited."""
         record = self._record(operation, caller, parent_id, params)
         try:
             self._authorize(operation, caller)
             target = await self._resolve(params)
+            if target is not None:
+                record.device, record.device_id = target.hostname, target.id
+                check_device(target, operation.name, operation.effect, registration_only=operation.registration_only)
         except InfrastructorError as error:
             await self._refuse(record, error)
             raise
-        if target is not None:
-            record.device, record.device_id = target.hostname, target.id
-        context = RunContext(service=self, declared=operation, record=record, target=target, report=progress)
+        context = RunContext(
+            service=self, declared=operation, record=record, target=target, report=progress, started=started
+        )
         if operation.effect is Effect.READ:
             return await self.collect_and_store_data(context, operation, params)
         return await self._change(context, operation, params)
@@ -194,7 +237,7 @@ class UnifiedDataCollectionService:
         flight_key = (operation.name, record.device_id, identity, record.caller.role)
         joined = self._flights.join(flight_key, fresh=fresh or operation.cache is None)
         if joined is not None:
-            return await self._join(joined, record)
+            return await self._join(joined, record, context.started)
 
         async def run(flight: Flight[Answer[R]]) -> Answer[R]:
             started = perf_counter()
@@ -215,6 +258,15 @@ class UnifiedDataCollectionService:
         return await asyncio.shield(task)
 
     async def _carry_out(self, context: RunContext, operation: Operation[P, R], params: P, started: float) -> Answer[R]:
+        """One run, known while it goes on."""
+        with self.runs.under_way(context.record) as run:
+            if context.started is not None:
+                context.started(context.record.operation_id)
+            return await self._recorded(replace(context, under_way=run), run, operation, params, started)
+
+    async def _recorded(
+        self, context: RunContext, run: Run, operation: Operation[P, R], params: P, started: float
+    ) -> Answer[R]:
         """Intent, handler, outcome. The only place that calls a handler."""
         record = context.record
         durable = operation.reaches_device
@@ -233,13 +285,23 @@ class UnifiedDataCollectionService:
             body = self._exit_body(result)
             record.outcome = "ok"
         except asyncio.CancelledError:
+            if run.cancelled_by is not None:
+                # Stopped by operation_cancel: whoever waits gets an error, not a cancellation nobody asked them for.
+                cancelled = run.cancelled()
+                cancelled.operation_id = str(record.operation_id)
+                _note_cancel(run)
+                await self._failed(record, cancelled, started)
+                raise cancelled from None
             record.outcome, record.error_code = "cancelled", "cancelled"
             record.duration_ms = _milliseconds(started)
             self._keep(asyncio.create_task(self.audit.finish(record)))
             raise
         except InfrastructorError as error:
             error.operation_id = str(record.operation_id)
+            _note_cancel(run)
             await self._failed(record, error, started)
+            if operation.effect is not Effect.READ and record.commands:
+                await self._invalidate(operation, record)  # what it had done until then
             raise
         except Exception as error:
             logger.exception("Operation broke", extra={"operation_id": str(record.operation_id)})
@@ -251,7 +313,8 @@ class UnifiedDataCollectionService:
             await self._failed(record, failure, started)
             raise failure from error
         record.duration_ms = _milliseconds(started)
-        planned_only = operation.plan is not None and record.details is not None
+        planned_only = record.details is not None and "planned" in record.details
+        _note_cancel(run)
         if operation.effect is not Effect.READ and not planned_only:
             await self._invalidate(operation, record)
         if durable:
@@ -286,10 +349,13 @@ class UnifiedDataCollectionService:
             body = json.dumps(clean_json(json.loads(body)), ensure_ascii=False, separators=(",", ":")).encode()
         return body
 
-    async def _join(self, flight: Flight[Answer[R]], record: AuditRecord) -> Answer[R]:
+    async def _join(self, flight: Flight[Answer[R]], record: AuditRecord, announce: Started | None) -> Answer[R]:
         started = perf_counter()
         try:
-            answer = await flight.wait()
+            with self.runs.under_way(record, flight.task):
+                if announce is not None:
+                    announce(record.operation_id)
+                answer = await flight.wait()
         except asyncio.CancelledError:
             record.outcome, record.error_code = "cancelled", "cancelled"
             record.duration_ms = _milliseconds(started)
@@ -298,7 +364,8 @@ class UnifiedDataCollectionService:
         except InfrastructorError as error:
             own = error.again()
             own.operation_id = str(record.operation_id)
-            record.outcome, record.error_code, record.error_message = "error", own.code, clean(own.message, 1000)
+            record.outcome = "cancelled" if own.code == "cancelled" else "error"
+            record.error_code, record.error_message = own.code, clean(own.message, 1000)
             record.duration_ms = _milliseconds(started)
             record.details = {"joined": error.operation_id}
             self.audit.note(record)
@@ -347,10 +414,22 @@ class UnifiedDataCollectionService:
             params={} if params is None else params.model_dump(mode="json", exclude={"plan_token"}),
         )
 
+    def offers(self, operation: Operation[Any, Any], interface: Interface) -> bool:
+        """Whether a door may show and run it, roles aside."""
+        hidden = interface in operation.hidden_from
+        return not hidden and (interface not in operation.opt_in or interface in self.opted_in)
+
     def _authorize(self, operation: Operation[Any, Any], caller: Caller) -> None:
         if self.read_only and operation.effect is not Effect.READ:
             raise ReadOnlyMode(f"{operation.name} changes things, and this server only reads.")
-        if not caller.role.allows(operation.effect):
+        if not self.offers(operation, caller.interface):
+            raise PermissionDenied(
+                f"{operation.name} is not offered over {caller.interface}.",
+                hint="The operator can allow it with INFRASTRUCTOR_MCP_EXEC=true; REST and the CLI have it."
+                if caller.interface in operation.opt_in
+                else "A person runs it, on the command line or over REST.",
+            )
+        if not operation.allows(caller.role):
             raise PermissionDenied(
                 f"Role {caller.role} may not run {operation.name} ({operation.effect}).",
                 hint="Ask an admin for a token with a higher role.",
@@ -371,9 +450,10 @@ class UnifiedDataCollectionService:
         await self._finish_shielded(record)
 
     async def _failed(self, record: AuditRecord, error: InfrastructorError, started: float) -> None:
-        refused = error.code in {"plan_rejected", "audit_unavailable"}
-        unknown = error.code == "outcome_unknown"
-        record.outcome = "refused" if refused else "unknown" if unknown else "error"
+        refused = isinstance(error, PlanRejected | AuditUnavailable) or (
+            isinstance(error, PermissionDenied) and not record.commands  # else something of it was done
+        )
+        record.outcome = "refused" if refused else _OUTCOMES.get(error.code, "error")
         record.error_code, record.error_message = error.code, clean(error.message, 1000)
         record.duration_ms = _milliseconds(started)
         await self._finish_shielded(record)
@@ -473,6 +553,12 @@ def _log(operation: Operation[Any, Any], record: AuditRecord) -> None:
             "source": record.caller.interface,
         },
     )
+
+
+def _note_cancel(run: Run) -> None:
+    """Who wanted it stopped, whether or not that came in time."""
+    if run.cancelled_by is not None:
+        run.record.details = {**(run.record.details or {}), "cancelled_by": run.cancelled_by}
 
 
 def _milliseconds(started: float) -> float:

@@ -3,6 +3,7 @@
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -36,6 +37,11 @@ class Settings(BaseSettings):
     allowed_hosts: tuple[str, ...] = Field(default=(), description="Further Host headers to accept.")
     allowed_origins: tuple[str, ...] = Field(default=(), description="Browser origins that may call the doors.")
     read_only: bool = Field(default=False, description="Refuse everything but READ.")
+    mcp_exec: bool = Field(default=False, description="Let MCP callers run programs inside containers.")
+    destroy_approval: Literal["token", "human"] = Field(
+        default="token",
+        description="Who confirms a destructive plan of an MCP caller: whoever has its token, or an admin outside MCP.",
+    )
     max_body_bytes: int = Field(default=1 << 20, description="Largest request body taken.")
 
     ssh_username: str | None = Field(default=None, description="Login when a device names none; else the OS user.")
@@ -53,6 +59,9 @@ class Settings(BaseSettings):
     ssh_fast_receive: bool = Field(
         default=True, description="Read channel data past asyncssh's layers, with releases of it that we know."
     )
+    ssh_slim_links: bool = Field(
+        default=True, description="Drop what asyncssh keeps of a handshake, with releases of it that we know."
+    )
     ssh_handshakes: int = Field(default=8, description="Handshakes at once in this process.")
 
     metrics_interval_s: float = Field(default=60.0, description="How often the scheduler collects; 0 turns it off.")
@@ -67,6 +76,8 @@ class Settings(BaseSettings):
         default=timedelta(days=365), description="One row an hour of those samples."
     )
     retention_audit: timedelta = timedelta(days=365)
+    drives_interval_s: float = Field(default=86400.0, description="How often SMART data is collected; 0 turns it off.")
+    retention_drives: timedelta = timedelta(days=365)
 
     log_level: str = Field(default="INFO")
 

@@ -31,7 +31,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """One parameter. `many`: a list, its items given one by one. `default` is the JSON form."""
+    """One parameter. `many`: a list, its items given one by one. `default` is the JSON form.
+
+    `completes` names the source of values in `catalog.COMPLETIONS`.
+    """
 
     name: str
     kind: Kind
@@ -40,6 +43,7 @@ class Field:
     many: bool = False
     default: Any = None
     choices: tuple[str, ...] = ()
+    completes: str | None = None
     schema: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -81,6 +85,7 @@ def _field(name: str, spec: Schema, required: bool) -> Field:
         default=spec.get("default"),
         description=spec.get("description") or given.get("description", ""),
         choices=tuple(str(choice) for choice in item.get("enum", ())),
+        completes=given.get("x-completes") or item.get("x-completes"),
         schema=spec,
     )
 

@@ -12,6 +12,7 @@ from infrastructor.operation import Answer, Operation
 from infrastructor.ports import Caller, Effect, Interface, Role
 from infrastructor.sanitize import clean
 from infrastructor.signature import fields_of
+from mcp_server.announce import announced, wants_progress
 
 MAX_RESULT = 40_000
 """Characters of one result; assistants cut or refuse more."""
@@ -23,6 +24,7 @@ class Door:
     """What tools and resources share. `local_role` is given on stdio, where the operating system vouches."""
 
     def __init__(self, application: Application, *, local_role: Role | None, read_only: bool) -> None:
+        self.application = application
         self.service = application.service
         self.read_only = read_only or application.service.read_only
         self._local = local_role
@@ -39,10 +41,14 @@ class Door:
         """Run it for the caller of this request. Raises `InfrastructorError` kinds only."""
         context = get_context()
 
-        async def progress(done: float, total: float | None, message: str) -> None:
-            await context.report_progress(done, total, message)
-
-        answer = await self.service.submit(operation, arguments, self.caller(context), progress=progress)
+        caller = self.caller(context)
+        if not wants_progress(context):
+            answer = await self.service.submit(operation, arguments, caller)
+        else:
+            async with announced(context, operation.name) as heard:
+                answer = await self.service.submit(
+                    operation, arguments, caller, progress=heard.report, started=heard.started
+                )
         if len(answer.body) > MAX_RESULT:
             raise _too_large(operation, answer)
         return answer

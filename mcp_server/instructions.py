@@ -13,7 +13,13 @@ _HEAD = (
     "Infrastructor reads and changes registered Linux machines over SSH. Every answer says when the device said it "
     "(_meta.collected_at); force_refresh asks again. null means unknown, never zero."
 )
-_CHANGES = "A destructive tool first returns a plan; show it to the user, then call again with its plan_token."
+_CHANGES = (
+    "A destructive tool asks the user itself where the client can. Else it returns a plan: show it to the user, then "
+    "call again with its plan_token; with needs_approval an admin approves the plan_id first."
+)
+_LONG = (
+    "Long work names its operation id in its progress: operation_get tells how it stands, operation_cancel stops it."
+)
 _FLEET = "fleet_run asks any one-device read of many devices at once."
 
 
@@ -25,6 +31,8 @@ def instructions(operations: Iterable[Operation[Any, Any]]) -> str:
         lines.append(_CHANGES)
     if any(operation.fan_out for operation in listed):
         lines.append(_FLEET)
+    if any(operation.name == "operation_get" for operation in listed):
+        lines.append(_LONG)
     lines.append("Toolsets:")
     for about, names in _by_domain(listed).items():
         lines.append(f"- {about} {', '.join(names)}")

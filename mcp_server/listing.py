@@ -24,5 +24,5 @@ class RoleListing(Middleware):
     ) -> Sequence[Tool]:
         role = self._door.role()
         tools = await call_next(context)
-        shown = [tool for tool in tools if not isinstance(tool, OperationTool) or role.allows(tool.effect)]
+        shown = [tool for tool in tools if not isinstance(tool, OperationTool) or tool.operation.allows(role)]
         return sorted(shown, key=lambda tool: tool.name)

@@ -6,6 +6,7 @@ from typing import Any
 from fastmcp.exceptions import FastMCPError, ResourceError
 from fastmcp.exceptions import ValidationError as InvalidParams
 from fastmcp.resources import Resource, ResourceContent, ResourceResult, ResourceTemplate
+from fastmcp.server.dependencies import get_context
 from pydantic import AnyUrl, PrivateAttr
 
 from infrastructor.errors import InfrastructorError, NotFound, ValidationFailed
@@ -34,6 +35,7 @@ class OperationResource(Resource):
 
     async def read(self) -> ResourceResult:
         try:
+            await self._screen()
             answer = await self._door.submit(self._operation, self._arguments)
         except InfrastructorError as error:
             raise _as_protocol_error(error) from None
@@ -41,9 +43,19 @@ class OperationResource(Resource):
             [ResourceContent(answer.body.decode(), mime_type=MIME_TYPE, meta=facts(answer))], meta=facts(answer)
         )
 
+    async def _screen(self) -> None:
+        """Refuse, with a record, what no name and no path holds, however it was encoded in the URI."""
+        for name, value in self._arguments.items():
+            if _climbs(value):
+                error = ValidationFailed(
+                    f"{self._operation.name}: {name} holds a '..' segment or a NUL.", hint="Give the whole path."
+                )
+                await self._door.service.refuse(self._operation, self._door.caller(get_context()), error)
+                raise error
+
 
 class OperationTemplate(ResourceTemplate):
-    """A URI with parameters, `{device}` or `{path*}`. The service checks their values, so nothing else does."""
+    """A URI with parameters, `{device}`, `{path*}` or `{?at}`, decoded. What they must be, the service says."""
 
     _operation: Operation[Any, Any] = PrivateAttr()
     _door: Door = PrivateAttr()
@@ -64,15 +76,29 @@ class OperationTemplate(ResourceTemplate):
 def resources_of(
     operations: "list[Operation[Any, Any]]", door: Door
 ) -> tuple[list[OperationResource], list[OperationTemplate]]:
-    """The plain resources and the templates of these operations, in their order."""
+    """The plain resources in their order, and the templates with the more specific ones first."""
     named = [operation for operation in operations if operation.resource_uri is not None]
     plain = [
         OperationResource.of(operation, door, str(operation.resource_uri))
         for operation in named
         if "{" not in str(operation.resource_uri)
     ]
-    templates = [OperationTemplate.of(operation, door) for operation in named if "{" in str(operation.resource_uri)]
-    return plain, templates
+    with_variables = [operation for operation in named if "{" in str(operation.resource_uri)]
+    with_variables.sort(key=lambda operation: _specific_first(str(operation.resource_uri)))
+    return plain, [OperationTemplate.of(operation, door) for operation in with_variables]
+
+
+def _specific_first(uri: str) -> tuple[str, list[tuple[int, str]]]:
+    """Sorts `docker://{device}/containers/{name}` before `docker://{device}/{stack*}`, which would swallow it."""
+    scheme, _, rest = uri.partition("://")
+    segments = rest.partition("{?")[0].split("/")
+    return scheme, [(0 if "{" not in part else 2 if part.endswith("*}") else 1, part) for part in segments]
+
+
+def _climbs(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(_climbs(item) for item in value)
+    return "\0" in value or ".." in value.replace("\\", "/").split("/")
 
 
 def _as_protocol_error(error: InfrastructorError) -> FastMCPError:

@@ -4,17 +4,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastmcp import FastMCP
+from fastmcp.server.completions import CompletionReference
 from mcp.server.caching import CacheHint
-from mcp_types import Completion, CompletionArgument
+from mcp_types import Completion, CompletionArgument, CompletionContext
 
 from infrastructor.app import Application
 from infrastructor.errors import ValidationFailed
 from infrastructor.operation import Operation
-from infrastructor.ports import Effect, Role
+from infrastructor.ports import Effect, Interface, Role
 from infrastructor.version import installed_version
 from mcp_server import quiet
 from mcp_server.auth import Verifier
 from mcp_server.completion import complete
+from mcp_server.confirm import sealing
 from mcp_server.door import Door
 from mcp_server.instructions import instructions
 from mcp_server.listing import RoleListing
@@ -52,6 +54,7 @@ def create_server(
         cache_ttl=_LIST_TTL_S,
         cache_scope="private",
         on_duplicate="error",
+        request_state_security=sealing(application),
     )
     tools = [OperationTool.of(operation, door) for operation in operations]
     for tool in tools:
@@ -63,9 +66,10 @@ def create_server(
         server.add_template(template)
 
     @server.completion
-    async def completions(reference: Any, argument: CompletionArgument, context: Any) -> Completion | None:
-        del reference, context
-        return await complete(application.service, argument)
+    async def completions(
+        reference: CompletionReference, argument: CompletionArgument, context: CompletionContext | None
+    ) -> Completion | None:
+        return await complete(door, operations, reference, argument, context)
 
     _spare(server, tools)
     return server
@@ -83,7 +87,8 @@ def _spare(server: FastMCP, tools: Sequence[OperationTool]) -> None:
 
 
 def _chosen(application: Application, toolsets: Sequence[str] | None) -> list[Operation[Any, Any]]:
-    operations = list(application.service.operations.values())
+    service = application.service
+    operations = [operation for operation in service.operations.values() if service.offers(operation, Interface.MCP)]
     if toolsets is None:
         return operations
     known = {operation.domain for operation in operations}

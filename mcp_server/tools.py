@@ -3,14 +3,15 @@
 from typing import Any
 
 from fastmcp.tools import Tool
-from fastmcp.tools.base import ToolResult
-from mcp_types import TextContent, ToolAnnotations
+from fastmcp.tools.base import InputRequiredToolResult, ToolResult
+from mcp_types import InputRequiredResult, TextContent, ToolAnnotations
 from pydantic import PrivateAttr
 from pydantic_core import from_json
 
 from infrastructor.errors import InfrastructorError
 from infrastructor.operation import Operation
 from infrastructor.ports import Effect
+from mcp_server.confirm import confirmed
 from mcp_server.door import Door, facts, failure
 from mcp_server.schemas import input_schema, output_schema
 
@@ -43,8 +44,8 @@ class OperationTool(Tool):
         return tool
 
     @property
-    def effect(self) -> Effect:
-        return self._operation.effect
+    def operation(self) -> Operation[Any, Any]:
+        return self._operation
 
     async def run(self, arguments: dict[str, Any]) -> ToolResult:
         """The result as structured content and, for clients that show only text, as JSON text.
@@ -52,9 +53,11 @@ class OperationTool(Tool):
         An error is one line of text; its parts are in `_meta`, because structured content must be a result.
         """
         try:
-            answer = await self._door.submit(self._operation, arguments)
+            answer = await confirmed(self._door, self._operation, arguments)
         except InfrastructorError as error:
             return _result(error.one_line(), None, failure(error), is_error=True)
+        if isinstance(answer, InputRequiredResult):
+            return InputRequiredToolResult(answer)
         return _result(answer.body.decode(), from_json(answer.body), facts(answer))
 
 

@@ -1,7 +1,7 @@
 """In-memory twins of every port. The real ones pass the same contract tests."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -17,6 +17,7 @@ from infrastructor.errors import (
     InfrastructorError,
     SubscriberTooSlow,
 )
+from infrastructor.events import Event, EventFilter, Severity
 from infrastructor.ids import uuid7
 from infrastructor.ports import (
     ApiToken,
@@ -28,16 +29,14 @@ from infrastructor.ports import (
     CommandLine,
     CommandOutput,
     Device,
+    DriveSample,
     EngineCall,
     EngineReply,
-    Event,
-    EventFilter,
     HostKey,
     LinkState,
     LinkStatus,
     MetricSample,
     Role,
-    Severity,
     StoredPlan,
     Via,
 )
@@ -197,6 +196,10 @@ class FakeAudit:
         self.finished.append(record)
         self._more.set()
 
+    async def find(self, operation_id: UUID) -> AuditRecord | None:
+        known = [*self.begun, *self.finished]
+        return next((record for record in reversed(known) if record.operation_id == operation_id), None)
+
     def statistics(self) -> Mapping[str, Any]:
         return {"records": len(self.finished)}
 
@@ -211,8 +214,49 @@ class FakePlans:
         self.rows[plan.token_hash] = plan
 
     async def take(self, token_hash: str) -> StoredPlan | None:
-        plan = self.rows.pop(token_hash, None)
-        return plan if plan is not None and plan.expires_at > datetime.now(UTC) else None
+        plan = self.rows.get(token_hash)
+        if plan is None or not _waits(plan) or (plan.needs_approval and plan.approved_by is None):
+            return None
+        self.rows[token_hash] = replace(plan, used_at=datetime.now(UTC))
+        return self.rows[token_hash]
+
+    async def find(self, token_hash: str) -> StoredPlan | None:
+        return self.rows.get(token_hash)
+
+    async def waiting(self) -> Sequence[StoredPlan]:
+        return [plan for plan in self.rows.values() if _waits(plan)]
+
+    async def approve(self, plan_id: UUID, by: str) -> bool:
+        return self._amend(plan_id, lambda plan: plan.needs_approval and plan.approved_by is None, approved_by=by)
+
+    async def withdraw(self, plan_id: UUID) -> bool:
+        return self._amend(plan_id, lambda plan: True, used_at=datetime.now(UTC))
+
+    def _amend(self, plan_id: UUID, condition: Callable[[StoredPlan], bool], **changes: Any) -> bool:
+        found = [key for key, plan in self.rows.items() if plan.id == plan_id and _waits(plan) and condition(plan)]
+        for key in found:
+            self.rows[key] = replace(self.rows[key], **changes)
+        return bool(found)
+
+
+def _waits(plan: StoredPlan) -> bool:
+    return plan.used_at is None and plan.expires_at > datetime.now(UTC)
+
+
+class FakeCancels:
+    """CancelRequests between services of one test: what was asked, and whom to tell."""
+
+    def __init__(self) -> None:
+        self.rows: dict[UUID, str] = {}
+        self.followers: list[Callable[[], Awaitable[None]]] = []
+
+    async def ask(self, operation_id: UUID, by: str) -> None:
+        self.rows.setdefault(operation_id, by)
+        for heed in self.followers:
+            await heed()
+
+    async def asked(self, operation_ids: Collection[UUID]) -> Mapping[UUID, str]:
+        return {key: by for key, by in self.rows.items() if key in operation_ids}
 
 
 class FakeTokens:
@@ -417,3 +461,18 @@ def _bucket(start: datetime, rows: Sequence[ContainerSample], gained: Mapping[st
         written_bytes=gained.get("written_bytes"),
         pids_max=max((row.pids for row in rows if row.pids is not None), default=None),
     )
+
+
+class FakeDrives:
+    """DriveStore over a list."""
+
+    def __init__(self) -> None:
+        self.samples: list[DriveSample] = []
+
+    async def add(self, samples: Sequence[DriveSample]) -> None:
+        self.samples += samples
+
+    async def history(self, device_id: UUID, since: datetime) -> Sequence[DriveSample]:
+        mine = sorted((row for row in self.samples if row.device_id == device_id), key=lambda row: row.sampled_at)
+        last_before = {row.drive: row for row in mine if row.sampled_at < since}
+        return [*last_before.values(), *(row for row in mine if row.sampled_at >= since)]

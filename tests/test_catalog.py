@@ -17,21 +17,21 @@ from pydantic import BaseModel
 
 import infrastructor.domains
 from api.openapi import path_parameters
-from infrastructor.catalog import CATALOG
+from infrastructor.catalog import CATALOG, COMPLETIONS
 from infrastructor.command import Command
 from infrastructor.engine import EngineQuery
-from infrastructor.operation import CachedParams, DestroyParams, DestroyResult, Operation
-from infrastructor.ports import Effect, Lane
+from infrastructor.operation import CachedParams, DestroyParams, DestroyResult, DeviceParams, Operation
+from infrastructor.ports import Effect, Interface, Lane, Role
 from infrastructor.signature import fields_of, inlined_schema
 from mcp_server.schemas import input_schema, output_schema
 
 DOMAIN_WORDS = {
     "audit", "cache", "change", "compose", "config", "connectivity", "container", "device", "docker", "drive", "event",
-    "fleet", "log", "network", "output", "package", "port", "process", "proxy", "server", "service", "stack", "system",
-    "zfs",
+    "fleet", "log", "network", "operation", "output", "package", "plan", "port", "process", "proxy", "server",
+    "service", "stack", "system", "zfs",
 }  # fmt: skip
 POSIX = {"cat", "date", "df", "head", "id", "ls", "ps", "stat", "tail", "test", "uname", "wc"}  # on every machine
-RESERVED = {"json"}  # an option of every command of the CLI
+RESERVED = {"json", "yes"}  # options of the CLI itself
 UNITLESS = re.compile(r"(^|_)(size|duration|uptime|age|memory|usage|temperature|interval|timeout|ttl|latency)$")
 
 # Tokens of name, description and input schema, as an assistant pays for them. The goal is 100 on average over the
@@ -204,6 +204,35 @@ def test_its_route_and_uri_name_only_params_it_has(operation: Operation[Any, Any
     assert in_uri <= names
     if operation.route.method == "GET" and operation.resource_uri:
         assert required <= in_uri
+
+
+@every_operation
+def test_what_completes_its_params_exists(operation: Operation[Any, Any]) -> None:
+    named = {field.completes for field in fields_of(operation) if field.completes}
+    assert named <= COMPLETIONS.keys()
+    assert "device" in named or not issubclass(operation.params, DeviceParams)
+
+
+@every_operation
+def test_what_a_door_hides_is_no_part_of_what_it_shows(operation: Operation[Any, Any]) -> None:
+    if operation.hidden_from:
+        assert operation.resource_uri is None
+        assert not issubclass(operation.params, DeviceParams)  # nothing that fleet_run could reach
+    assert [other.name for other in operation.uses if set(other.hidden_from) - set(operation.hidden_from)] == []
+
+
+@every_operation
+def test_who_decides_on_a_plan_is_an_admin_and_no_assistant(operation: Operation[Any, Any]) -> None:
+    if operation.domain == "plan":
+        assert operation.role is Role.ADMIN
+        assert Interface.MCP in operation.hidden_from
+
+
+@every_operation
+def test_what_changes_only_the_registration_runs_nothing(operation: Operation[Any, Any]) -> None:
+    if operation.registration_only:
+        assert operation.effect is Effect.CHANGE
+        assert (operation.commands, operation.uses, operation.fan_out) == ((), (), False)
 
 
 @every_operation

@@ -105,5 +105,5 @@ def clean_environment(environment: Mapping[str, str] = os.environ) -> dict[str, 
     return {
         name: value
         for name, value in environment.items()
-        if not name.startswith(("INFRASTRUCTOR_", "ANSIBLE_", "SSH_"))
+        if not name.startswith(("INFRASTRUCTOR_", "ANSIBLE_", "SSH_", "PYTHON"))
     }

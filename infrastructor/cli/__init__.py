@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 import typer
+from pydantic import ValidationError
 
 from infrastructor.cli import clients, control, docs, operations, server, store, tokens
 from infrastructor.cli.session import Opener, Session
@@ -21,9 +22,16 @@ if TYPE_CHECKING:
 
 
 def build(
-    catalog: Iterable[Operation[Any, Any]], opener: Opener, interactive: Callable[[], bool] | None = None
+    catalog: Iterable[Operation[Any, Any]],
+    opener: Opener,
+    interactive: Callable[[], bool] | None = None,
+    *,
+    read_only: bool = False,
 ) -> typer.Typer:
-    """The command line over these operations. `interactive` says whether a person can be asked."""
+    """The command line over these operations. `interactive` says whether a person can be asked.
+
+    `read_only` lists only what reads; the rest is refused by the service all the same.
+    """
     session = Session(opener, interactive or sys.stdin.isatty)
     app = typer.Typer(
         name="infrastructor",
@@ -34,7 +42,7 @@ def build(
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    operations.add_commands(app, catalog, session)
+    operations.add_commands(app, catalog, session, read_only=read_only)
     for module in (control, server, clients, tokens, store, docs):
         module.add_commands(app, session)
 
@@ -50,7 +58,14 @@ def main() -> None:
     """The `infrastructor` command."""
     from infrastructor.catalog import CATALOG  # noqa: PLC0415 - after the command line is known to be ours
 
-    build(CATALOG, _open)()
+    build(CATALOG, _open, read_only=_reads_only())()
+
+
+def _reads_only() -> bool:
+    try:
+        return Settings().read_only
+    except ValidationError:
+        return False  # the command says which setting is wrong
 
 
 def _open(settings: Settings) -> AbstractAsyncContextManager["Application"]:

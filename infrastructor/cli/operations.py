@@ -12,7 +12,8 @@ from pydantic_core import from_json
 
 from infrastructor.cli.session import REFUSED, Session, caller
 from infrastructor.errors import ValidationFailed
-from infrastructor.operation import Answer, DestroyParams, Operation
+from infrastructor.operation import Answer, DestroyParams, Operation, Plan
+from infrastructor.ports import Effect, Interface
 from infrastructor.signature import Field, Kind, fields_of
 
 if TYPE_CHECKING:
@@ -21,17 +22,24 @@ if TYPE_CHECKING:
 _METAVARS = {Kind.INTEGER: "INTEGER", Kind.NUMBER: "NUMBER", Kind.MAPPING: "KEY=VALUE", Kind.JSON: "JSON"}
 
 
-def add_commands(app: typer.Typer, catalog: Iterable[Operation[Any, Any]], session: Session) -> None:
-    """A group for the first word of the names, a command for the rest."""
+def add_commands(
+    app: typer.Typer, catalog: Iterable[Operation[Any, Any]], session: Session, *, read_only: bool = False
+) -> None:
+    """A group for the first word of the names, a command for the rest. `read_only` hides what changes things."""
     groups: dict[str, typer.Typer] = {}
     for operation in catalog:
+        if Interface.CLI in operation.hidden_from:
+            continue
         if operation.domain not in groups:
             groups[operation.domain] = typer.Typer(
                 no_args_is_help=True, help=f"Operations on {operation.domain}.", rich_markup_mode=None
             )
             app.add_typer(groups[operation.domain], name=operation.domain)
         groups[operation.domain].command(
-            command_name(operation), help=operation.description, short_help=operation.summary
+            command_name(operation),
+            help=operation.description,
+            short_help=operation.summary,
+            hidden=read_only and operation.effect is not Effect.READ,
         )(_command(operation, session))
 
 
@@ -43,7 +51,7 @@ def _command(operation: Operation[Any, Any], session: Session) -> Callable[..., 
     fields = {field.name: field for field in fields_of(operation)}
 
     def command(**given: Any) -> None:
-        as_json = given.pop("json")
+        as_json, yes = given.pop("json"), given.pop("yes", False)
         typed = {name: value for name, value in given.items() if value not in (None, [])}
 
         async def work(application: "Application") -> Answer[Any]:
@@ -52,10 +60,9 @@ def _command(operation: Operation[Any, Any], session: Session) -> Callable[..., 
             except ValidationFailed as error:
                 await application.service.refuse(operation, caller(), error)
                 raise
-            answer = await application.service.submit(operation, arguments, caller())
-            if getattr(answer.result, "status", None) == "planned" and session.interactive():
-                return await _confirmed(application, operation, arguments, answer)
-            return answer
+            if issubclass(operation.params, DestroyParams):
+                return await _destroy(application, operation, arguments, session, yes=yes)
+            return await application.service.submit(operation, arguments, caller())
 
         answer = session.run(work)
         _show(answer, as_json=as_json)
@@ -64,24 +71,60 @@ def _command(operation: Operation[Any, Any], session: Session) -> Callable[..., 
             raise typer.Exit(REFUSED)
 
     parameters = [_parameter(field) for field in fields.values()]
+    if issubclass(operation.params, DestroyParams):
+        option = typer.Option("--yes", help="Do not ask again; only together with --plan-token.")
+        parameters.append(_keyword("yes", bool, option, False))
     parameters.append(_keyword("json", bool, typer.Option("--json", help="The exact result, for programs."), False))
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command
 
 
-async def _confirmed(
-    application: "Application", operation: Operation[Any, Any], arguments: dict[str, Any], planned: Answer[Any]
+async def _destroy(
+    application: "Application",
+    operation: Operation[Any, Any],
+    arguments: dict[str, Any],
+    session: Session,
+    *,
+    yes: bool,
 ) -> Answer[Any]:
-    """Show the plan, ask, and carry it out; a no leaves the plan as the answer."""
+    """Plan, show the plan, ask, carry it out. Where nobody can be asked, the plan or its token decides."""
+    service = application.service
+    token = arguments.get("plan_token")
+    if yes and token is None:
+        error = ValidationFailed(
+            "--yes confirms a plan that was shown before, and none was named.",
+            hint="Call without --yes, read the plan, then give its --plan-token.",
+        )
+        await service.refuse(operation, caller(), error)
+        raise error
+    if token is not None:
+        if session.interactive() and not yes and not _yes("Carry out this plan?"):
+            raise await service.decline(operation, arguments, token, caller(), "the user did not confirm it")
+        return await service.submit(operation, arguments, caller())
+    planned = await service.submit(operation, arguments, caller())
     plan = planned.result.plan
+    if planned.result.status != "planned" or not session.interactive():
+        return planned
+    if not _agreed(plan):
+        raise await service.decline(operation, arguments, plan.plan_token, caller(), "the user did not confirm it")
+    return await service.submit(operation, {**arguments, "plan_token": plan.plan_token}, caller())
+
+
+def _agreed(plan: Plan) -> bool:
     typer.echo(f"{plan.summary}\n" + "\n".join(f"  - {effect}" for effect in plan.effects), err=True)
     for line in plan.commands:
         typer.echo(f"  $ {line}", err=True)
     typer.echo("This can be undone." if plan.reversible else "This cannot be undone.", err=True)
-    if not typer.confirm("Do it?", err=True):
-        return planned
-    return await application.service.submit(operation, {**arguments, "plan_token": plan.plan_token}, caller())
+    return _yes("Do it?")
+
+
+def _yes(question: str) -> bool:
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:  # Ctrl-C or the end of the input is no yes
+        typer.echo(err=True)
+        return False
 
 
 def _show(answer: Answer[Any], *, as_json: bool) -> None:

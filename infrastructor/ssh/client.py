@@ -34,6 +34,8 @@ from infrastructor.ssh.follow import follow
 from infrastructor.ssh.link import DeviceLink, LinkCarrier
 from infrastructor.ssh.local import LocalCarrier
 from infrastructor.ssh.statistics import Counters
+from infrastructor.ssh.sudo import Sudo
+from infrastructor.ssh.texts import texts
 
 Resolve = Callable[[str], Awaitable[Device | None]]
 MAX_HOPS = 5
@@ -52,7 +54,9 @@ class AsyncSSHClient:
         self._links: dict[UUID, DeviceLink] = {}
         self._engines: dict[UUID, Engine] = {}
         self._counters = Counters()
+        self._texts = texts()
         self._detached = DetachedRuns()
+        self._sudo = Sudo()
         self._sweeper: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -76,6 +80,11 @@ class AsyncSSHClient:
             and asyncio.get_running_loop().time() - link.capabilities_at < PROBE_FRESH_S
         ):
             raise link.lacks(line.needs)
+        if line.sudo:
+            return await self._sudo.run(link, line, lambda sent: self._send(link, sent, operation_id))
+        return await self._send(link, line, operation_id)
+
+    async def _send(self, link: DeviceLink, line: CommandLine, operation_id: UUID | None) -> CommandOutput:
         if line.lane is Lane.CHANGE:
             return await self._detached.run(link, line, operation_id)
         return await link.read(line)
@@ -126,6 +135,7 @@ class AsyncSSHClient:
     async def forget(self, device_id: UUID) -> None:
         self._engines.pop(device_id, None)
         link = self._links.pop(device_id, None)
+        self._sudo.forget(device_id)
         if link is not None:
             await link.close()
 
@@ -163,7 +173,7 @@ class AsyncSSHClient:
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
         link = self._links[device.id] = DeviceLink(
-            device, self._connect, self._counters, self._settings.ssh_login_timeout_s
+            device, self._connect, self._counters, self._texts, self._settings.ssh_login_timeout_s
         )
         if self._sweeper is None:
             self._sweeper = asyncio.get_running_loop().create_task(self._sweep())

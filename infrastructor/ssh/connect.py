@@ -14,7 +14,7 @@ from infrastructor.errors import (
 )
 from infrastructor.ports import Device, HostKey
 from infrastructor.settings import Settings
-from infrastructor.ssh import receive
+from infrastructor.ssh import receive, slim
 from infrastructor.ssh.algorithms import host_key_algorithms, offered
 from infrastructor.ssh.connection import Owner, SSHCarrier
 from infrastructor.ssh.explain import Dropped, Offer, address_of, as_error, as_host_key, explain, where
@@ -87,7 +87,8 @@ class Dialer:
                 sock.close()
         if self._settings.ssh_fast_receive:
             receive.install(connection)
-        return SSHCarrier(connection, owner, is_root=user == "root")
+        lean = self._settings.ssh_slim_links and slim.install(connection)
+        return SSHCarrier(connection, owner, is_root=user == "root", lean=lean)
 
     def _offer(self, device: Device) -> Offer:
         legacy = self._settings.ssh_legacy_algorithms

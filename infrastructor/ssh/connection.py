@@ -6,6 +6,7 @@ from typing import Any
 
 import asyncssh
 
+from infrastructor.ssh import slim
 from infrastructor.ssh.carrier import Channel, Gone, Receiver, Refused
 from infrastructor.ssh.wire import LANE, SUDO_LANE
 
@@ -116,13 +117,16 @@ class _Channel:
 
 
 class SSHCarrier:
-    __slots__ = ("_loop", "_owner", "connection", "is_root")
+    __slots__ = ("_lean", "_loop", "_owner", "connection", "is_root")
 
-    def __init__(self, connection: asyncssh.SSHClientConnection, owner: Owner, *, is_root: bool) -> None:
+    def __init__(
+        self, connection: asyncssh.SSHClientConnection, owner: Owner, *, is_root: bool, lean: bool = False
+    ) -> None:
         _no_packet_log(connection)
         self.connection = connection
         self.is_root = is_root
         self._owner = owner
+        self._lean = lean  # the connection has been slimmed, so are its channels
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -163,6 +167,8 @@ class SSHCarrier:
             raise Refused(error.reason) from error
         except (asyncssh.Error, OSError) as error:
             raise Gone(str(error)) from error
+        if self._lean:
+            slim.channel(chan)
         return _Channel(chan)
 
     async def close(self) -> None:

@@ -3,6 +3,10 @@
 The line runs in a session of its own on the device, and leaves output and exit status in a result folder whose
 name comes from the operation id. `mkdir` of that folder is what makes it run at most once: the same script sent
 again finds the folder and waits for its outcome instead. So after a lost connection it is simply sent again.
+
+A change that is to stop is found by the same folder: its processes are told, then killed, but not the shell that
+writes down how they ended. So whoever waits for the outcome reads the true one. A change that has not begun finds
+its folder taken, and never begins.
 """
 
 import asyncio
@@ -12,6 +16,7 @@ import shlex
 from uuid import UUID, uuid4
 
 from infrastructor.errors import (
+    Cancelled,
     CommandFailed,
     CommandNotAvailable,
     CommandTimeout,
@@ -24,6 +29,8 @@ from infrastructor.ssh.link import NOT_FOUND, DeviceLink
 from infrastructor.ssh.request import Request
 
 RECONNECT_S = 30.0  # how long after its timeout a vanished device is waited for
+STOP_GRACE_S = 5.0  # between SIGTERM and SIGKILL
+STOP_RETRY_S = 0.3  # a device that is away, or a change that is just beginning
 KEPT_DAYS = 7  # a folder's exit status stays so long, so that its id cannot run again
 
 _FOLDERS = """
@@ -31,8 +38,8 @@ u=$(id -u)
 set -- "${HOME:-/}/.cache/infrastructor" "/var/tmp/infrastructor-$u" "/tmp/infrastructor-$u" "/dev/shm/infrastructor-$u"
 """
 
-# The first line of the output says what came of it: `R status` ran, `C status` ran and was cleaned since,
-# `U` was interrupted, `N reason` did not start.
+# The first line of the output says what came of it: `R status` ran, `S status` was stopped, `C status` ran and was
+# cleaned since, `U` was interrupted, `N reason` did not start.
 _SCRIPT = """
 m=$(umask); umask 077; d=; new=
 for b in "$@"; do
@@ -66,11 +73,49 @@ while [ ! -e "$d/rc" ]; do
   fi
   sleep 0.1 2>/dev/null || sleep 1
 done
+k=R; [ ! -e "$d/stop" ] || k=S
 if [ -e "$d/out" ]; then
-  echo "R $(cat "$d/rc")"; head -c "$cap" "$d/out"; head -c "$cap" "$d/err" >&2
+  echo "$k $(cat "$d/rc")"; head -c "$cap" "$d/out"; head -c "$cap" "$d/err" >&2
+elif [ $k = S ]; then
+  echo "S $(cat "$d/rc")"
 else
   echo "C $(cat "$d/rc")"
 fi
+exit 0
+"""
+
+# Says `D` when it had ended already, `T` when its processes were told, `S` when it will never begin, `W` when it is
+# just beginning, `U` when its processes cannot be found. A process id may be another's by now, so the shell that it
+# names must name the folder.
+_STOP = """
+d=
+for b in "$@"; do
+  if [ -O "$b" ] && [ -d "$b/$id" ]; then d=$b/$id; break; fi
+done
+if [ -z "$d" ]; then
+  umask 077
+  for b in "$@"; do
+    mkdir -p "$b" 2>/dev/null
+    { [ -O "$b" ] && [ ! -L "$b" ]; } || continue
+    if mkdir "$b/$id" 2>/dev/null; then
+      : >"$b/$id/stop"; echo 143 >"$b/$id/status"; mv "$b/$id/status" "$b/$id/rc"; echo S; exit 0
+    elif [ -d "$b/$id" ]; then d=$b/$id; break
+    fi
+  done
+  [ -n "$d" ] || { echo U; exit 0; }
+fi
+if [ -e "$d/rc" ]; then echo D; exit 0; fi
+leader=$(cat "$d/pid" 2>/dev/null)
+[ -n "$leader" ] || { echo W; exit 0; }
+case "$(tr '\\000' ' ' 2>/dev/null <"/proc/$leader/cmdline")" in *"$d"*) ;; *) echo U; exit 0;; esac
+: >"$d/stop"
+for stat in /proc/[0-9]*/stat; do
+  { read -r fields <"$stat"; } 2>/dev/null || continue
+  member=${stat#/proc/}; member=${member%/stat}
+  set -- ${fields##*) }
+  if [ "$4" = "$leader" ] && [ "$member" != "$leader" ]; then kill "-$signal" "$member" 2>/dev/null; fi
+done
+echo T
 exit 0
 """
 
@@ -87,6 +132,11 @@ exit 0
 def script(name: str, text: str, cap: int) -> str:
     """Run the line unless it ran already, wait for it, print its outcome. Safe to send any number of times."""
     return f"{_FOLDERS}id={shlex.quote(name)} cap={cap + 1} cmd={shlex.quote(text)}\n{_SCRIPT}"
+
+
+def stop_script(name: str, signal: str) -> str:
+    """Send the signal to the processes of the line; a line that has not begun never will."""
+    return f"{_FOLDERS}id={shlex.quote(name)} signal={shlex.quote(signal)}\n{_STOP}"
 
 
 def folder_name(operation_id: UUID | None, line: CommandLine) -> str:
@@ -110,6 +160,9 @@ class DetachedRuns:
         if task is None:
             task = self._runs[key] = asyncio.get_running_loop().create_task(self._run(link, line, name))
             task.add_done_callback(lambda done: self._done(key, done))
+            if line.stop is not None:
+                stopper = asyncio.get_running_loop().create_task(self._stop_when_told(link, line, name))
+                task.add_done_callback(lambda _: stopper.cancel())
         return await asyncio.shield(task)
 
     def _done(self, key: tuple[UUID, str], task: asyncio.Task[CommandOutput]) -> None:
@@ -131,15 +184,20 @@ class DetachedRuns:
         kind, _, value = header.decode("ascii", "replace").partition(" ")
         if kind == "N":
             raise _not_started(link, value)
-        if kind not in {"R", "C"} or not value.isdigit():
+        if kind not in {"R", "S", "C"} or not value.isdigit():
             raise OutcomeUnknown(
                 f"The command on {link.name} was interrupted before it ended: it was killed, or the device restarted."
             )
-        if kind == "R":
+        if kind in {"R", "S"}:
             task = asyncio.get_running_loop().create_task(self._clean(link, line, name))
             self._cleaning.add(task)
             task.add_done_callback(self._cleaning.discard)
         status = int(value)
+        if kind == "S" and status != 0:  # one that ended well in spite of the signal was done
+            raise Cancelled(
+                f"The command on {link.name} was stopped before it ended (status {status}).",
+                hint="What it had done until then stays: read the state back.",
+            )
         if status == NOT_FOUND and line.needs:
             raise link.lacks(line.needs)
         return CommandOutput(
@@ -177,6 +235,22 @@ class DetachedRuns:
                 ) from failure
             await asyncio.sleep(wait)
             wait = min(2.0, wait * 2)
+
+    async def _stop_when_told(self, link: DeviceLink, line: CommandLine, name: str) -> None:
+        """Cancelled when the line has ended, however it did."""
+        assert line.stop is not None  # noqa: S101
+        await line.stop.wait()
+        signal = "TERM"
+        while True:
+            text = stop_script(name, signal)
+            pause = STOP_RETRY_S
+            with contextlib.suppress(InfrastructorError):
+                output = await link.ask(Request(CommandLine(text=text, sudo=line.sudo, lane=Lane.FAST)))
+                if output.stdout.startswith(b"T"):
+                    signal, pause = "KILL", STOP_GRACE_S
+                elif not output.stdout.startswith(b"W"):
+                    return
+            await asyncio.sleep(pause)
 
     async def _clean(self, link: DeviceLink, line: CommandLine, name: str) -> None:
         """Leave only the exit status, which keeps the id from running again."""

@@ -10,8 +10,8 @@ from infrastructor.ports import CommandLine
 from infrastructor.sanitize import clean
 from infrastructor.ssh.carrier import Channel, Gone, Refused
 from infrastructor.ssh.link import NOT_FOUND, DeviceLink
-from infrastructor.ssh.request import checked
 from infrastructor.ssh.stream import Stream
+from infrastructor.ssh.texts import checked
 from infrastructor.ssh.wire import frame
 
 OPEN_TIMEOUT_S = 30.0
@@ -25,14 +25,18 @@ async def follow(link: DeviceLink, line: CommandLine) -> AsyncIterator[AsyncIter
     link.users += 1
     follower = Follower(link.name, line)
     channel: Channel | None = None
+    release = None
     try:
         channel = await _open(link, follower, line)
+        release = link.hold(follower.give_way)
         follower.start(channel, line)
         await follower.started()
         yield follower.stream.lines()
     finally:
         if channel is not None:
             channel.close()
+        if release is not None:
+            release()
         link.users -= 1
         link.last_used = asyncio.get_running_loop().time()
 
@@ -142,6 +146,16 @@ class Follower:
             said = clean((bytes(self._before) + self._said).decode("utf-8", "replace"), 300).strip()
             self._running.set_exception(CommandFailed(f"{self._name} gives no shell: {said or 'no word'}."))
         self.stream.end(error)
+
+    def give_way(self) -> None:
+        self.stream.end(
+            CommandFailed(
+                f"{self._name} opens so few sessions that following had to make room for a command.",
+                hint="Raise MaxSessions on the device.",
+            )
+        )
+        if self._channel is not None:
+            self._channel.close()
 
     def _pause(self) -> None:
         if self._channel is not None:

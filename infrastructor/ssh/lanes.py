@@ -1,7 +1,7 @@
 """The lanes of one live connection: which request goes to which shell, and how many shells there may be."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from infrastructor.errors import CommandFailed, CommandNotAvailable, CommandTimeout, InfrastructorError, SSHTimeout
@@ -10,11 +10,13 @@ from infrastructor.ssh.carrier import Carrier, Gone, Refused
 from infrastructor.ssh.request import Request
 from infrastructor.ssh.shell import ShellLane
 from infrastructor.ssh.statistics import Counters
+from infrastructor.ssh.texts import Text
 
 SESSIONS = 8  # sshd's default MaxSessions is 10; others may use the connection's host too
 RESIDENTS = 2  # sessions kept free for the resident shells, where there are enough
 QUEUE_TIMEOUT_S = 60.0
 REFUSALS = 12  # in a row without any session open: the device opens none at all
+MADE_ROOM_S = 0.05  # until a session that was ended for us may be gone
 STARTS = 2  # further shells tried when one ends without a word
 REPLAYS = 3  # of a request that stood behind a broken one; then it runs alone
 
@@ -50,6 +52,8 @@ class LaneSet:
         "_retry",
         "_slow",
         "_tasks",
+        "holders",
+        "slow",
     )
 
     def __init__(self, link: RequestOwner, carrier: Carrier, counters: Counters, hello_timeout_s: float) -> None:
@@ -67,6 +71,8 @@ class LaneSet:
         self._closed_at = 0.0
         self._retry: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self.holders: list[Callable[[], None]] = []  # of sessions opened beside ours; calling one ends its session
+        self.slow: list[Text] = []
 
     @property
     def busy(self) -> bool:
@@ -75,7 +81,7 @@ class LaneSet:
     @property
     def count(self) -> int:
         """Sessions held on the device, or being closed."""
-        return len(self._lanes)
+        return len(self._lanes) + len(self.holders)
 
     @property
     def budget(self) -> int:
@@ -138,8 +144,8 @@ class LaneSet:
         if self._retry is not None or not self._carrier.alive:
             return
         waiting: list[ShellLane] = []
-        slow_limit = max(1, self._budget - RESIDENTS)
-        while self._queue and len(self._lanes) < self._budget:
+        slow_limit = max(1, self._budget - len(self.holders) - RESIDENTS)
+        while self._queue and self.count < self._budget:
             lane = self._queue.pop(0)
             if lane.is_idle:
                 lane.retiring = True  # everyone who waited for it has left
@@ -154,11 +160,18 @@ class LaneSet:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         self._queue[:0] = waiting
-        if self._queue and len(self._lanes) >= self._budget:
+        if self._queue and self.count >= self._budget:
             self._give_way()
 
     def _give_way(self) -> None:
-        """Let resident shells make room, one for each lane that waits; busy ones once they are idle."""
+        """Let resident shells make room, one for each lane that waits; busy ones once they are idle.
+
+        Who follows something gives way only when commands have no session at all.
+        """
+        if self.holders and not self._lanes:
+            self.holders.pop()()
+            if self._retry is None:
+                self._retry = self._loop.call_later(MADE_ROOM_S, self._try_again)
         wanted = len(self._queue)
         for lane in [lane for lane in self._fast.values() if lane in self._lanes]:
             if wanted <= 0 or (self._budget > RESIDENTS and not lane.retiring):
@@ -192,8 +205,9 @@ class LaneSet:
         self._opening -= 1
         self._release(lane)
         self._counters.refusals += 1
-        held = len(self._lanes) - self._opening
-        if held and self._loop.time() - self._closed_at > 1.0:
+        own = len(self._lanes) - self._opening
+        held = own + len(self.holders)
+        if own and self._loop.time() - self._closed_at > 1.0:
             self._budget = max(1, min(self._budget, held))
         lane.refusals += 1
         if lane.refusals > REFUSALS and not held:
@@ -250,6 +264,9 @@ class LaneSet:
         del lane
         for request in others:
             self.dispatch(request)
+
+    def unclear(self, request: Request) -> None:
+        self._again([request])
 
     def closed(self, lane: ShellLane, head: Request | None, others: list[Request]) -> None:
         self._release(lane)
@@ -343,4 +360,5 @@ def no_sudo(name: str, said: str) -> CommandNotAvailable:
         what,
         hint="Log in as root, or allow it with a sudoers line such as 'USER ALL=(root) NOPASSWD: ALL'.",
         program="sudo",
+        installed=not what.startswith(f"{name} has no sudo"),
     )

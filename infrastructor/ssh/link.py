@@ -19,6 +19,7 @@ from infrastructor.ssh.carrier import Carrier
 from infrastructor.ssh.lanes import LaneSet
 from infrastructor.ssh.request import Key, Request, again
 from infrastructor.ssh.statistics import Counters
+from infrastructor.ssh.texts import Text
 
 NOT_FOUND = 127
 logger = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class DeviceLink:
         "_lanes",
         "_loop",
         "_since",
+        "_texts",
         "_waiting",
         "capabilities",
         "capabilities_at",
@@ -56,8 +58,16 @@ class DeviceLink:
         "users",
     )
 
-    def __init__(self, device: Device, connector: Connector, counters: Counters, hello_timeout_s: float) -> None:
+    def __init__(
+        self,
+        device: Device,
+        connector: Connector,
+        counters: Counters,
+        texts: Callable[[str], Text],
+        hello_timeout_s: float,
+    ) -> None:
         self.device = device
+        self._texts = texts
         self._connector = connector
         self._counters = counters
         self._hello_timeout_s = hello_timeout_s
@@ -92,7 +102,7 @@ class DeviceLink:
             self._counters.coalesced += 1
             request.waiters.append(waiter)
         else:
-            request = Request(line, key)
+            request = Request(line, key, self._texts(line.text))
             request.waiters.append(waiter)
             self._inflight[key] = request
             self._submit(request)
@@ -129,6 +139,22 @@ class DeviceLink:
         waiter: asyncio.Future[LinkCarrier] = self._loop.create_future()
         self._wait(waiter)
         return await waiter
+
+    def hold(self, end: Callable[[], None]) -> Callable[[], None]:
+        """Count a session that somebody opened on the carrier himself, until the result is called.
+
+        `end` is called when commands would find no session otherwise.
+        """
+        lanes = self._lanes
+        if lanes is None:
+            return lambda: None
+        lanes.holders.append(end)
+
+        def release() -> None:
+            if end in lanes.holders:
+                lanes.holders.remove(end)
+
+        return release
 
     def _submit(self, request: Request) -> None:
         self.last_used = self._loop.time()

@@ -37,7 +37,11 @@ if command -v zfs >/dev/null 2>&1; then echo "zfs $(zfs version 2>/dev/null | he
 if [ "$u" != 0 ] && command -v sudo >/dev/null 2>&1; then
   if m=$(sudo -n true 2>&1); then echo "sudo nopasswd"
   else
+    case $(sudo -n -l 2>/dev/null) in
+      *NOPASSWD*) m=limited;;
+    esac
     case $m in
+      limited) echo "sudo limited";;
       *"not allowed"*|*"not in the sudoers"*|*"may not run"*) echo "sudo none";;
       *) echo "sudo password";;
     esac

@@ -1,13 +1,10 @@
 """One READ command on its way: who waits for it and what of its answer has come."""
 
 import asyncio
-from functools import lru_cache
 
-from infrastructor.errors import InfrastructorError, ValidationFailed
+from infrastructor.errors import InfrastructorError
 from infrastructor.ports import CommandLine, CommandOutput
-from infrastructor.ssh.wire import body
-
-SHORT = 4096
+from infrastructor.ssh.texts import Text
 
 Key = tuple[str, bool, bool, int, float]
 
@@ -18,34 +15,41 @@ class Request:
     __slots__ = (
         "abandoned",
         "alone",
-        "body",
         "err",
         "key",
         "lane",
         "line",
         "number",
         "out",
+        "own",
         "replays",
         "resent",
         "sent",
         "started",
         "status",
+        "text",
         "truncated",
+        "unclear",
         "waiters",
     )
 
-    def __init__(self, line: CommandLine, key: Key | None = None) -> None:
+    def __init__(self, line: CommandLine, key: Key | None = None, text: Text | None = None) -> None:
         self.line = line
         self.key = key
-        self.body = _known(line.text) if len(line.text) < SHORT else checked(line.text)
+        self.text = text or Text(line.text)
         self.waiters: list[asyncio.Future[CommandOutput]] = []
         self.abandoned = False
         self.alone = False  # suspected of breaking its shell: runs in one of its own
+        self.own = False  # has been in a group that came to nothing: ends its stderr with a marker of its own
         self.replays = 0  # because a neighbour broke its shell
         self.sent = False
         self.resent = False  # because the connection died
         self.lane: object | None = None
         self.reset()
+
+    @property
+    def cap(self) -> int:
+        return self.line.max_output_bytes
 
     def reset(self) -> None:
         """Forget what arrived: the request is about to be sent (again)."""
@@ -55,6 +59,7 @@ class Request:
         self.out: bytes | None = None
         self.err: bytes | None = None
         self.truncated = False
+        self.unclear = False  # its group said something on stderr, and nobody knows who
 
     def succeed(self, output: CommandOutput) -> None:
         for waiter in self.waiters:
@@ -72,19 +77,3 @@ def again(error: InfrastructorError) -> InfrastructorError:
     copy = type(error)(error.message, hint=error.hint, **error.details)
     copy.__cause__ = error.__cause__
     return copy
-
-
-def checked(text: str) -> str:
-    """The text as `wire.body` frames it. Raises `ValidationFailed` for what no shell text can carry."""
-    if "\0" in text:
-        raise ValidationFailed("The command contains a NUL byte.", hint="Remove it; no command can carry one.")
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise ValidationFailed("The command is not valid Unicode text.") from error
-    return body(text)
-
-
-# A fleet is asked the same few questions again and again.
-_known = lru_cache(maxsize=2048)(checked)

@@ -2,6 +2,9 @@
 
 All requests of one loop tick go out in one write. Answers are cut out of the byte streams by searching for a
 marker with a 128-bit nonce; nothing is decoded. Requests finish in order; the first unfinished one is the head.
+
+Every request has an end marker on stdout. On stderr, neighbours known to be quick and silent share one, for each
+marker is a packet to read. If a group has said something there after all, all of it runs again, each by itself.
 """
 
 import asyncio
@@ -11,6 +14,8 @@ from typing import Protocol
 from infrastructor.ports import CommandLine
 from infrastructor.ssh.carrier import Channel
 from infrastructor.ssh.request import Request
+from infrastructor.ssh.streams import Group, Stream, grouped
+from infrastructor.ssh.texts import Text
 from infrastructor.ssh.wire import frame, hello
 
 WINDOW = 64  # requests written ahead
@@ -18,10 +23,14 @@ TAIL = 128  # longer than any marker line
 SLACK = 1 << 20  # bytes over the cap that are read and dropped before the lane is ended
 GRACE_S = 0.05  # what an abandoned request may still take before its lane is ended
 OVERTAKE_S = 1.0  # how long a head may keep others waiting before they move to another lane
+SLOW_S = 0.25  # a run this long keeps a text out of groups on its device, until it is quick there again
+SLOW_KEPT = 64  # of such texts, for each connection
 
 
 class LaneOwner(Protocol):
     """Who keeps the lanes of one connection."""
+
+    slow: list[Text]  # quick elsewhere, but lately not on this device
 
     def finished(self, request: Request, duration_s: float) -> None: ...
 
@@ -37,24 +46,13 @@ class LaneOwner(Protocol):
         """The head takes long; the others have been taken off the lane."""
         ...
 
+    def unclear(self, request: Request) -> None:
+        """Its stderr cannot be told from its group's: it must run once more."""
+        ...
+
     def closed(self, lane: "ShellLane", head: Request | None, others: list[Request]) -> None:
         """The channel is gone; `head` was running, `others` had not begun."""
         ...
-
-
-class Stream:
-    """Bytes of the current head that have arrived, and where the search for a marker goes on.
-
-    The queues are lists: an empty deque takes 700 bytes, on every lane of every link.
-    """
-
-    __slots__ = ("buffer", "dropped", "queue", "scanned")
-
-    def __init__(self) -> None:
-        self.buffer = bytearray()
-        self.scanned = 0
-        self.dropped = 0
-        self.queue: list[Request] = []
 
 
 class ShellLane:
@@ -92,8 +90,8 @@ class ShellLane:
         self._closing = False
         self._flushing = False
         self._pending: list[Request] = []
-        self._out = Stream()
-        self._err = Stream()
+        self._out: Stream[Request] = Stream()
+        self._err: Stream[Group] = Stream()
         self._head_since = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -117,7 +115,7 @@ class ShellLane:
         out, err = self._out.queue, self._err.queue
         if out and (not err or out[0].number <= err[0].number):
             return out[0]
-        return err[0] if err else None
+        return err[0].requests[-1] if err else None
 
     # --- requests ------------------------------------------------------------------------------------
 
@@ -133,7 +131,7 @@ class ShellLane:
         self._channel = channel
         greeting = Request(CommandLine(text=":", timeout_s=hello_timeout_s))
         self._out.queue.append(greeting)
-        self._err.queue.append(greeting)
+        self._err.queue.append(Group([greeting]))
         channel.write(hello(self._nonce))
         self._head_since = self._loop.time()
         self._arm(self._head_since + hello_timeout_s)
@@ -163,93 +161,119 @@ class ShellLane:
         shortest = OVERTAKE_S
         batch = pending[:room]
         del pending[:room]
-        for request in batch:
-            self._number += 1
-            request.reset()
-            request.number = self._number
-            request.started = now
-            request.sent = True
-            parts.append(frame(self._nonce, self._number, request.body))
-            out.append(request)
-            err.append(request)
-            shortest = min(shortest, request.line.timeout_s)
+        for group in grouped(batch, self._owner.slow):
+            for request in group:
+                self._number += 1
+                request.reset()
+                request.number = self._number
+                request.started = now
+                request.sent = True
+                last = request is group[-1]
+                parts.append(frame(self._nonce, self._number, request.text.body, ends_group=last))
+                out.append(request)
+                shortest = min(shortest, request.line.timeout_s)
+            err.append(Group(group))
         self._arm(now + shortest)
         self._channel.write("".join(parts).encode())
 
     # --- answers -------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes, is_stderr: bool) -> None:
-        stream = self._err if is_stderr else self._out
+        stream: Stream[Request] | Stream[Group] = self._err if is_stderr else self._out
         if self._closing or not stream.queue:
             return
-        marker = self._marker
-        if stream.buffer:
-            stream.buffer += data
-            buffer: bytes | bytearray = stream.buffer
-            start = stream.scanned
-        else:
-            buffer = data
-            start = 0
-        begin = 0
-        while (at := buffer.find(marker, start)) >= 0:
-            end = buffer.find(b"\n", at + len(marker))
-            if end < 0 or not stream.queue:
-                break
-            if not self._mark(stream, bytes(buffer[begin:at]), buffer[at + len(marker) : end], is_stderr):
+        stream.buffer += data
+        while stream.queue and (found := stream.cut(self._marker)) is not None:
+            body, end = found
+            number, _, status = end.partition(b" ")
+            if not number.isdigit() or int(number) != stream.queue[0].number or not (is_stderr or status.isdigit()):
+                self.close()  # somebody forged a marker; the lane is treated as broken by its head
+            elif is_stderr:
+                self._end_errors(body)
+            else:
+                self._end_output(body, int(status))
+            if self._closing:
                 return
-            begin = start = end + 1
         if not stream.queue:
             stream.buffer.clear()
-            return
-        resume = (len(buffer) - len(marker) if at < 0 else at) - begin
-        if buffer is stream.buffer:
-            if begin:
-                del stream.buffer[:begin]
-        elif begin < len(buffer):
-            stream.buffer += buffer[begin:] if begin else buffer
-        stream.scanned = max(0, resume)
-        if len(stream.buffer) > stream.queue[0].line.max_output_bytes + TAIL:
+        elif len(stream.buffer) > TAIL:
             self._trim(stream)
 
-    def _trim(self, stream: Stream) -> None:
-        """The head has said more than its cap: keep the answer, and a tail that may hold a beginning marker."""
+    def _trim(self, stream: Stream[Request] | Stream[Group]) -> None:
+        """Once the head has said more than its cap, keep the answer, and a tail that may hold a beginning marker."""
         head = stream.queue[0]
-        cap = head.line.max_output_bytes
+        cap = head.cap
         excess = len(stream.buffer) - cap - TAIL
+        if excess <= 0:
+            return
         del stream.buffer[cap : cap + excess]
         stream.dropped += excess
         stream.scanned = max(0, stream.scanned - excess)
         if stream.dropped > SLACK:
-            self._overflow(head)
+            self._overflow(head.requests[0] if isinstance(head, Group) else head)
 
-    def _mark(self, stream: Stream, body: bytes, tail: bytes | bytearray, is_stderr: bool) -> bool:
-        """An end marker: the head's part on this stream is complete. False when the lane is no use any more."""
-        request = stream.queue.pop(0)
-        number, _, status = bytes(tail).partition(b" ")
-        if not number.isdigit() or int(number) != request.number or not (is_stderr or status.isdigit()):
-            stream.queue.insert(0, request)
-            self.close()  # somebody forged a marker; the lane is treated as broken by its head
-            return False
+    def _end_output(self, body: bytes, status: int) -> None:
+        """The head's marker on stdout."""
+        request = self._out.queue.pop(0)
+        request.out = self._cut(self._out, request, body)
+        request.status = status
+        if request.err is not None:
+            now = self._loop.time()
+            self._judge(request, now, own=not request.unclear)
+            self._finish(request, now)
+            self._advance(now)
+        elif self._err.queue[0].shared and self._err.queue[0].number >= request.number:
+            # Its group's stderr has not ended, but the time of the next one begins.
+            now = self._loop.time()
+            self._judge(request, now, own=False)
+            self._advance(now)
+
+    def _end_errors(self, body: bytes) -> None:
+        """A group's marker on stderr."""
+        group = self._err.queue.pop(0)
+        now = self._loop.time()
+        for request in group.requests:
+            request.err = self._cut(self._err, request, body) if body else body
+            if body and group.shared:
+                request.own = request.unclear = True
+            if request.out is not None:
+                if not group.shared:
+                    self._judge(request, now, own=True)
+                self._finish(request, now)
+        if group.requests[0].out is not None:
+            self._advance(now)
+
+    def _cut(self, stream: Stream[Request] | Stream[Group], request: Request, body: bytes) -> bytes:
         cap = request.line.max_output_bytes
-        if stream.dropped or len(body) > cap:
-            request.truncated = True
-            body = body[:cap]
-            stream.dropped = 0
-        if is_stderr:
-            request.err = body
-        else:
-            request.out = body
-            request.status = int(status)
-        if request.out is not None and request.err is not None:
-            self._complete(request)
-        return not self._closing
+        if not stream.dropped and len(body) <= cap:
+            return body
+        stream.dropped = 0
+        request.truncated = True
+        return body[:cap]
 
-    def _complete(self, request: Request) -> None:
-        now = self._head_since = self.last_used = self._loop.time()
-        if request.number:
+    def _judge(self, request: Request, now: float, *, own: bool) -> None:
+        """Learn from the head's run how its text is to be sent next time; `own` if what was on stderr is its own."""
+        took, text, slow = now - self._head_since, request.text, self._owner.slow
+        if own:
+            text.ran(took, spoke=bool(request.err))
+        if took > SLOW_S:
+            if text.quiet and text not in slow:
+                slow.append(text)
+                del slow[:-SLOW_KEPT]
+        elif own and text.quiet and text in slow:
+            slow.remove(text)
+
+    def _finish(self, request: Request, now: float) -> None:
+        if request.unclear:
+            self._owner.unclear(request)
+        elif request.number:
             self._owner.finished(request, now - request.started)
         else:
             self.ready = True
+
+    def _advance(self, now: float) -> None:
+        """The next one is the head."""
+        self._head_since = self.last_used = now
         if self._pending and not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
@@ -263,15 +287,29 @@ class ShellLane:
             self._owner.idle(self)
 
     def _overflow(self, request: Request) -> None:
+        request.text.quiet = False
+        group = next((group for group in self._err.queue if request in group.requests), None)
+        if group is not None and group.shared:
+            self._scatter(group)
+            return
+        self._keep_partial(request)
+        cap = request.line.max_output_bytes
+        request.out, request.err = (request.out or b"")[:cap], (request.err or b"")[:cap]
         others = self._take_others(request)
-        for stream, name in ((self._out, "out"), (self._err, "err")):
-            if request in stream.queue:
-                setattr(request, name, bytes(stream.buffer[: request.line.max_output_bytes]))
         request.status = 141  # as if its reader had closed the pipe, which is what we are about to do
         request.truncated = True
         self._forget()
         self.close()
         self._owner.overflowed(self, request, others)
+
+    def _scatter(self, group: Group) -> None:
+        """The group's stderr cannot be told apart, or does not end: all of it runs again, each by itself."""
+        for member in group.requests:
+            member.own = True
+        everyone = self.take_all()
+        self.close()
+        for request in everyone:
+            self._owner.unclear(request)
 
     # --- time ----------------------------------------------------------------------------------------
 
@@ -291,20 +329,25 @@ class ShellLane:
         now = self._loop.time()
         age = now - self._head_since
         if age >= head.line.timeout_s or (head.abandoned and age >= GRACE_S):
+            head.text.quiet = False
             others = self._take_others(head)
             self._keep_partial(head)
             self._forget()
             self.close()
             self._owner.timed_out(self, head, others)
             return
-        if age >= OVERTAKE_S and not self.single and self.ready and self._has_others(head):
+        if age >= OVERTAKE_S and head.out is not None and self._err.queue[0].shared:
+            self._scatter(self._err.queue[0])  # it waits for those after it, who have been moved and still run here
+            return
+        if age >= OVERTAKE_S and not self.single and self.ready and self._has_others():
+            self._judge(head, now, own=False)
             self.retiring = True
             self._owner.blocked(self, self._take_others(head))
         until = self._head_since + head.line.timeout_s
         if head.abandoned:
             until = min(until, self._head_since + GRACE_S)
         if not self.single:
-            until = min(until, max(now, self._head_since) + OVERTAKE_S)
+            until = min(until, (now if age >= OVERTAKE_S else self._head_since) + OVERTAKE_S)
         self._arm(max(until, now + 0.001))
 
     # --- the end -------------------------------------------------------------------------------------
@@ -330,6 +373,7 @@ class ShellLane:
         others = self._take_others(head)
         if head is not None:
             self._keep_partial(head)
+            head.text.quiet = False
             if head.number == 0:
                 self.greeting = (head.err or b"") + (head.out or b"")
                 head = None
@@ -347,22 +391,36 @@ class ShellLane:
         """Note on the head what had arrived of its answer."""
         if self._out.queue and self._out.queue[0] is head:
             head.out = bytes(self._out.buffer)
-        if self._err.queue and self._err.queue[0] is head:
+        if self._err.queue and self._err.queue[0].requests[0] is head and not self._err.queue[0].shared:
             head.err = bytes(self._err.buffer)
 
-    def _has_others(self, head: Request) -> bool:
-        return len(self._out.queue) > 1 or len(self._err.queue) > 1 or bool(self._pending)
+    def _has_others(self) -> bool:
+        errors = self._err.queue
+        return (
+            len(self._out.queue) > 1
+            or bool(self._pending)
+            or len(errors) > 1
+            or bool(errors and errors[0].requests[1:])
+        )
 
     def _take_others(self, head: Request | None) -> list[Request]:
-        rest = {r.number: r for queue in (self._out.queue, self._err.queue) for r in queue if r is not head}
+        """Take everybody but the head off the lane, in order."""
+        rest = {r.number: r for r in self._out.queue if r is not head}
+        rest |= {r.number: r for group in self._err.queue for r in group.requests if r is not head}
         others = [rest[number] for number in sorted(rest) if number]
+        for request in others:
+            if request.out is not None:
+                # It had finished, but for its group's stderr. As a READ it may run again; half an answer is no use.
+                request.out = None
+                request.own = True
         others += self._pending
         self._pending.clear()
-        for stream in (self._out, self._err):
-            stream.queue = [r for r in stream.queue if r is head]
+        self._out.queue = [r for r in self._out.queue if r is head]
+        self._err.queue = [group for group in self._err.queue if head in group.requests]
+        for group in self._err.queue:
+            group.requests = [r for r in group.requests if r is head]
         return others
 
     def _forget(self) -> None:
-        for stream in (self._out, self._err):
-            stream.queue.clear()
-            stream.buffer.clear()
+        self._out.clear()
+        self._err.clear()

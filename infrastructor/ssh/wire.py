@@ -62,10 +62,11 @@ _RESERVED = frozenset(
 )
 
 
-def frame(nonce: str, number: int, body: str) -> str:
+def frame(nonce: str, number: int, body: str, *, ends_group: bool = True) -> str:
     """One request. A subshell, and eval where needed, keep syntax errors, exit, exec and set inside the request.
 
-    Both streams get an end marker, stdout's with the exit status. The nonce is never in a variable or an argv,
-    so that no request can print it.
+    Stdout gets an end marker with the exit status; stderr too, unless a later request of its group ends that. The
+    nonce is never in a variable or an argv, so that no request can print it.
     """
-    return f"({body}) </dev/null;printf '\\n{nonce} {number} %d\\n' $?;printf '\\n{nonce} {number}\\n' >&2\n"
+    end = f";printf '\\n{nonce} {number}\\n' >&2" if ends_group else ""
+    return f"({body}) </dev/null;printf '\\n{nonce} {number} %d\\n' $?{end}\n"

@@ -14,7 +14,7 @@ from infrastructor.errors import AuditUnavailable, DatabaseOperationError
 from infrastructor.ports import AuditRecord, Effect
 from infrastructor.storage.audit_recovery import Recovery
 from infrastructor.storage.audit_table import AuditTable
-from infrastructor.storage.audit_text import amend, encode
+from infrastructor.storage.audit_text import amend, decode, encode
 from infrastructor.storage.pool import Database
 from infrastructor.storage.spool import MAX_BYTES
 from infrastructor.storage.spooler import Spooler
@@ -108,6 +108,10 @@ class PostgresAuditLog:
         if not self._notes:
             asyncio.get_running_loop().call_later(NOTE_DELAY_S, self._wake.set)
         self._notes.append(self._entry(record, needs_postgres=False, written=None))
+
+    async def find(self, operation_id: UUID) -> AuditRecord | None:
+        row = await self._table.find(operation_id)
+        return None if row is None else decode(row)
 
     def statistics(self) -> Mapping[str, Any]:
         """state: ok, spooling (PostgreSQL is away), failing (the spool as well)."""

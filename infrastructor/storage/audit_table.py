@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Collection, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +16,8 @@ from infrastructor.storage.pool import DRIVER_ERRORS, Database, sqlstate_of, tra
 SQL = sql.load("audit")
 REPLAY_TIMEOUT_S = 10.0
 SILENCE = timedelta(minutes=5)  # a writer elsewhere that says nothing for so long is gone
+
+_OUR_IDS = 7
 
 # SQLSTATE classes that blame the data, not the server: 21 cardinality, 22 data, 23 constraint, 54 limits.
 _DATA_ERRORS = ("21", "22", "23", "54")
@@ -48,6 +50,13 @@ class AuditTable:
                 raise
             return [refusal for line in lines if (refusal := await self._replay_one(line))]
         return []
+
+    async def find(self, operation_id: UUID) -> Any | None:
+        """The row of an operation, or None. Raises `DatabaseOperationError`."""
+        if operation_id.version != _OUR_IDS:
+            return None
+        made = datetime.fromtimestamp((operation_id.int >> 80) / 1000, UTC)
+        return await self._database.fetchrow(SQL["find"], operation_id, made)
 
     async def probe(self) -> None:
         """Connect anew and ask something. Raises `DatabaseOperationError`."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from infrastructor.ports import AuditRecord
+from infrastructor.ports import AuditRecord, CacheState, Caller, Effect, Interface, Role
 from infrastructor.storage.text import dump
 
 NAME_CHARS = 255
@@ -46,6 +46,35 @@ def encode(record: AuditRecord, writer_id: UUID) -> str:
     head = dump(fields)
     details = "null" if record.details is None else _document(record.details)
     return f'{head[:-1]},"params":{_document(record.params)},"details":{details}}}'
+
+
+def decode(row: Mapping[str, Any]) -> AuditRecord:
+    """The record a row of the table holds."""
+    return AuditRecord(
+        operation_id=row["operation_id"],
+        operation=row["operation"],
+        effect=Effect(row["effect"]),
+        caller=Caller(
+            principal=row["principal"],
+            role=Role(row["role"]),
+            interface=Interface(row["interface"]),
+            client=row["client"],
+        ),
+        started_at=row["started_at"],
+        parent_id=row["parent_id"],
+        device_id=row["device_id"],
+        device=row["device"],
+        params=row["params"],
+        commands=list(row["commands"]),
+        plan_id=row["plan_id"],
+        cache=CacheState(row["cache"]),
+        outcome=row["outcome"],
+        error_code=row["error_code"],
+        error_message=row["error_message"],
+        retries=row["retries"],
+        duration_ms=row["duration_ms"],
+        details=row["details"],
+    )
 
 
 def amend(line: str, **fields: Any) -> str:

@@ -8,7 +8,9 @@ from datetime import UTC, date, datetime, timedelta
 from infrastructor.errors import DatabaseOperationError
 from infrastructor.settings import Settings
 from infrastructor.storage import sql
+from infrastructor.storage.cancels import SQL as CANCELS
 from infrastructor.storage.containers import SQL as CONTAINERS
+from infrastructor.storage.drives import SQL as DRIVES
 from infrastructor.storage.plans import SQL as PLANS
 from infrastructor.storage.pool import Database, sqlstate_of
 
@@ -62,6 +64,8 @@ async def apply_retention(database: Database, settings: Settings, now: datetime 
         report.dropped += await _drop_expired(database, table, step, now - keep)
     await _forget_strays(database, now, settings)
     await database.execute(PLANS["forget"])
+    await database.execute(DRIVES["forget"], now - settings.retention_drives)
+    await database.execute(CANCELS["forget"])
     if report.created or report.dropped:
         logger.info("applied retention", extra={"made": report.created, "dropped": report.dropped})
     return report

@@ -91,15 +91,49 @@ def test_a_person_is_shown_the_plan_and_asked(world: World) -> None:
     asked = CommandLine(world, interactive=True)
 
     declined = asked("zfs", "pool-destroy", "nas", "tank", typed="n\n")
+    closed = asked("zfs", "pool-destroy", "nas", "tank", typed="")
     scrubbed = any("scrub" in line for _, line in world.ssh.sent)
     confirmed = asked("zfs", "pool-destroy", "nas", "tank", "--json", typed="y\n")
 
-    assert declined.exit_code == 4
+    assert (declined.exit_code, closed.exit_code) == (4, 4)
     assert not scrubbed
+    assert world.outcomes[:4] == [("zfs_pool_destroy", "ok", None), ("zfs_pool_destroy", "refused", "declined")] * 2
     assert "All data in it is lost." in declined.stderr
     assert "cannot be undone" in declined.stderr
     assert confirmed.exit_code == 0
     assert json.loads(confirmed.stdout.splitlines()[-1])["status"] == "done"
+
+
+def test_yes_needs_the_token_of_a_plan_that_was_shown(world: World, run: CommandLine) -> None:
+    alone = run("zfs", "pool-destroy", "nas", "tank", "--yes")
+    planned = run("zfs", "pool-destroy", "nas", "tank", "--json")
+    token = planned.json["plan"]["plan_token"]
+    asked = CommandLine(world, interactive=True)
+    declined = asked("zfs", "pool-destroy", "nas", "tank", "--plan-token", token, typed="n\n")
+    used_up = asked("zfs", "pool-destroy", "nas", "tank", "--plan-token", token, "--yes")
+    scrubbed = any("scrub" in line for _, line in world.ssh.sent)
+    fresh = run("zfs", "pool-destroy", "nas", "tank", "--json").json["plan"]["plan_token"]
+    done = asked("zfs", "pool-destroy", "nas", "tank", "--plan-token", fresh, "--yes", "--json")
+
+    assert alone.exit_code == 2
+    assert "--plan-token" in alone.stderr
+    assert (declined.exit_code, used_up.exit_code) == (4, 4)
+    assert declined.stderr.splitlines()[-2].startswith("declined: ") or "declined: " in declined.stderr
+    assert not scrubbed
+    assert done.json["status"] == "done"
+
+
+def test_a_read_only_command_line_lists_only_what_reads(world: World) -> None:
+    import typer
+    from typer.testing import CliRunner
+
+    from infrastructor.cli import build
+
+    app: typer.Typer = build(world.operations, lambda settings: pytest.fail("opened"), read_only=True)
+    listed = CliRunner().invoke(app, ["zfs", "--help"]).stdout
+
+    assert "pool-list" in listed
+    assert "pool-destroy" not in listed
 
 
 def test_a_read_only_process_refuses_changes(world: World) -> None:

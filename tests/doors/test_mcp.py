@@ -68,12 +68,15 @@ async def test_a_tool_is_described_completely_and_briefly(world: World) -> None:
                                 "reversible": {"type": "boolean"},
                                 "plan_token": {"type": "string"},
                                 "expires_at": {"type": "string", "format": "date-time"},
+                                "plan_id": {"type": "string", "format": "uuid"},
+                                "needs_approval": {"type": "boolean"},
                             },
                             "required": [
                                 "summary",
                                 "effects",
                                 "commands",
                                 "reversible",
+                                "plan_id",
                                 "plan_token",
                                 "expires_at",
                             ],
@@ -135,7 +138,25 @@ async def test_progress_reaches_the_client(world: World, over_http: bool, era: s
     async with await connection(world, over_http, era) as client:
         await client.call_tool("thing_search", {}, progress_handler=listen)
 
-    assert heard == [(0, 1, "waiting"), (1, 1, "done")]
+    said = [call for call in heard if call[2] in {"waiting", "done"}]
+    assert said == [(0, 1, "waiting"), (1, 1, "done")]
+
+
+@everywhere
+async def test_an_operation_that_reports_by_itself_is_named_all_the_same(
+    world: World, over_http: bool, era: str
+) -> None:
+    heard: list[tuple[float, str]] = []
+
+    async def listen(progress: float, total: float | None, message: str | None) -> None:
+        heard.append((progress, message or ""))
+
+    async with await connection(world, over_http, era) as client:
+        result = await client.call_tool("thing_search", {"wait_s": 0.5}, progress_handler=listen)
+
+    assert [message for _, message in heard if result.meta["operation_id"] in message] != []
+    numbers = [number for number, _ in heard]
+    assert numbers == sorted(set(numbers))
 
 
 @everywhere

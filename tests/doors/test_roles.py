@@ -1,15 +1,16 @@
 """Who may do what: every operation × every kind of caller × every door, checked against the written rule."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import httpx2
 import pytest
 
 from infrastructor.operation import Operation
-from infrastructor.ports import Effect, Role
-from tests.doors.catalog import OPERATIONS
-from tests.doors.clients import ERAS, mcp_http, raw_mcp, rest, stdio
+from infrastructor.ports import Effect, Interface, Role
+from tests.doors.catalog import OPERATIONS, thing_search
+from tests.doors.clients import ERAS, cli, mcp_http, raw_mcp, rest, stdio
 from tests.doors.world import World
 
 MAY = {
@@ -128,6 +129,50 @@ async def test_the_catalogue_over_rest_is_filtered_by_role(world: World) -> None
 
     assert [entry["name"] for entry in listed] == ["zfs_pool_list", "thing_search"]
     assert listed[0]["params"]["required"] == ["device"]
+
+
+async def test_a_read_only_rest_door_shows_what_reads_and_refuses_the_rest(world: World) -> None:
+    async with rest(world, await world.token(Role.ADMIN), read_only=True) as client:
+        documented = (await client.get("/openapi.json")).json()["paths"]
+        listed = (await client.get("/api/operations")).json()["operations"]
+        refused = await client.post("/api/zfs/nas/pools/tank/scrub", json={})
+
+    methods = {method for path in documented.values() for method in path}
+    assert methods == {"get"}
+    assert {entry["effect"] for entry in listed} == {"read"}
+    assert (refused.status_code, refused.json()["code"]) == (403, "read_only")
+    assert world.outcomes == [("zfs_scrub_start", "refused", "read_only")]
+
+
+async def test_what_is_hidden_from_a_door_is_not_shown_and_refused_there(world: World) -> None:
+    hidden = replace(thing_search, hidden_from=(Interface.MCP, Interface.REST), resource_uri=None, role=Role.ADMIN)
+    world.operations = [hidden if operation is thing_search else operation for operation in OPERATIONS]
+    token = await world.token(Role.ADMIN)
+
+    async with rest(world, token) as client:
+        documented = (await client.get("/openapi.json")).json()["paths"]
+        listed = [entry["name"] for entry in (await client.get("/api/operations")).json()["operations"]]
+        refused = await client.get("/api/things")
+    async with mcp_http(world, token) as mcp:
+        tools = [tool.name for tool in await mcp.list_tools()]
+        called = await mcp.call_tool("thing_search", {}, raise_on_error=False)
+
+    assert "/api/things" not in documented
+    assert "thing_search" not in [*listed, *tools]
+    assert refused.json()["code"] == "permission_denied"
+    assert called.is_error
+    assert (await cli(world, "thing", "search", "--json")).exit_code == 0
+
+
+@pytest.mark.parametrize(("role", "status"), [(Role.VIEWER, 403), (Role.OPERATOR, 403), (Role.ADMIN, 200)])
+async def test_an_operation_may_ask_for_a_higher_role_than_its_effect(world: World, role: Role, status: int) -> None:
+    world.operations = [replace(thing_search, role=Role.ADMIN)]
+    token = await world.token(role)
+
+    async with rest(world, token) as client:
+        assert (await client.get("/api/things")).status_code == status
+    async with mcp_http(world, token) as mcp:
+        assert bool(await mcp.list_tools()) is (status == 200)
 
 
 @pytest.mark.parametrize("path", ["/api/health", "/api/operations", "/openapi.json"])

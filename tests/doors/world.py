@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from infrastructor.app import Application
+from infrastructor.catalog import COMPLETIONS
 from infrastructor.health import HealthReport, PartHealth
 from infrastructor.operation import Operation
-from infrastructor.ports import AuditRecord, CommandOutput, Role
+from infrastructor.ports import AuditRecord, CommandOutput, Interface, Role
 from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.settings import Settings
 from infrastructor.tokens import Tokens, hash_secret
@@ -17,6 +18,7 @@ from tests.doors.catalog import OPERATIONS
 from tests.fakes import (
     FakeAudit,
     FakeCache,
+    FakeCancels,
     FakeContainers,
     FakeDevices,
     FakeEvents,
@@ -44,6 +46,7 @@ class World:
     events: FakeEvents = field(default_factory=FakeEvents)
     containers: FakeContainers = field(default_factory=FakeContainers)
     token_store: FakeTokens = field(default_factory=FakeTokens)
+    cancels: FakeCancels = field(default_factory=FakeCancels)
     healthy: bool = True
 
     def application(self, **settings: Any) -> Application:
@@ -60,8 +63,12 @@ class World:
                 plans=self.plans,
                 events=self.events,
                 containers=self.containers,
+                cancels=self.cancels,
                 read_only=given.read_only,
+                opted_in=(Interface.MCP,) if given.mcp_exec else (),
+                human_approval=given.destroy_approval == "human",
             ),
+            completions=COMPLETIONS,
             tokens=Tokens(self.token_store),
             health=self.health,
         )

@@ -18,10 +18,10 @@ ADMIN = Caller(principal="anna", role=Role.ADMIN, interface=Interface.REST)
 class Host:
     """`ask` runs an operation on the host; `run` starts a container there behind the service's back."""
 
-    def __init__(self, client: AsyncSSHClient, device: Device, engine: DockerEngine, **service: Any) -> None:
+    def __init__(self, client: AsyncSSHClient, device: Device, engine: DockerEngine | None, **service: Any) -> None:
         self.client = client
         self.device = device
-        self.engine = engine
+        self._engine = engine
         self.audit = FakeAudit()
         self.service = UnifiedDataCollectionService(
             operations=CATALOG,
@@ -35,6 +35,15 @@ class Host:
             containers=FakeContainers(),
             **service,
         )
+
+    @property
+    def engine(self) -> DockerEngine:
+        assert self._engine is not None
+        return self._engine
+
+    @property
+    def admin(self) -> Caller:
+        return ADMIN
 
     async def ask(self, operation_name: str, caller: Caller = ADMIN, /, **arguments: Any) -> Any:
         return (await self.answer(operation_name, caller, **arguments)).result

@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from time import perf_counter
 
 import pytest
 from hypothesis import given
@@ -53,6 +54,15 @@ def test_cutting_says_how_much_is_gone() -> None:
         ("curl https://admin:hunter2@nas.example/api", "hunter2"),
         ("curl -H 'Authorization: Bearer abcdefgh12345678'", "abcdefgh12345678"),
         ('{"api_key": "hunter2hunter2"}', "hunter2hunter2"),
+        ('{\\"password\\": \\"hunter2\\"}', "hunter2"),
+        ("generated root password is hunter2", "hunter2"),
+        ("clone https://abcdefghij0123456789abcd@git.example/x.git", "abcdefghij0123456789abcd"),
+        ("Set-Cookie: session=0123456789abcdef; Path=/", "0123456789abcdef"),
+        ("got eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl back", "c2lnbmF0dXJl"),
+        ("using glpat-0123456789abcdefghij", "0123456789abcdefghij"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nMIIEow\n-----END RSA PRIVATE KEY-----", "MIIEow"),
+        ("MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj", "ADANBgkqhkiG9w0BAQEFAAS"),
+        ("config: db_secret => 'hunter2'", "hunter2"),
         ("infrastructor --bearer inf_0123456789abcdefghijklmnop", "inf_0123456789abcdefghijklmnop"),
     ],
 )
@@ -63,7 +73,23 @@ def test_secrets_in_text_are_masked(text: str, secret: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["/usr/sbin/sshd -D", "nginx: worker process", "postgres: walwriter", "sh -c 'sleep 1'"]
+    "text",
+    [
+        "/usr/sbin/sshd -D",
+        "nginx: worker process",
+        "postgres: walwriter",
+        "sh -c 'sleep 1'",
+        "Accepted publickey for root from 10.77.0.1 port 58584 ssh2: ED25519 SHA256:3zIJzPqMFtxznhvVjdvj29PVCcNWq0v7d",
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "GET https://nas.example/api/v1/devices?limit=3 200",
+    ],
 )
 def test_ordinary_commands_are_left_alone(text: str) -> None:
     assert mask_secrets(text) == text
+
+
+@pytest.mark.parametrize("unit", ["pass", "a", "token:", "eyJ.", "a://", "--pass "])
+def test_masking_takes_no_time_over_long_text(unit: str) -> None:
+    started = perf_counter()
+    mask_secrets(unit * (8000 // len(unit)))
+    assert perf_counter() - started < 0.5

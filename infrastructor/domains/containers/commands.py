@@ -10,6 +10,7 @@ from infrastructor.domains.containers import rows
 from infrastructor.domains.containers.cgroups import Cgroups, from_script
 from infrastructor.domains.containers.engine_stats import EngineUse, from_stats
 from infrastructor.domains.containers.inspection import Inspection, from_inspect
+from infrastructor.domains.containers.log_lines import Batch, from_program
 from infrastructor.domains.containers.rows import Row
 from infrastructor.ports import Capabilities, CommandOutput, Lane
 
@@ -32,7 +33,7 @@ def needs_sudo(capabilities: Capabilities) -> bool:
 class EngineCommand(Command[T_co]):
     """A line of the docker program; `podman` is the same line for the other engine."""
 
-    needs = "docker"
+    needs: ClassVar[str | None] = "docker"
     podman: ClassVar[type[Command[object]] | None] = None
     may_sudo = True
 
@@ -109,8 +110,7 @@ class ReadCgroups(Command[Cgroups]):
 cd /sys/fs/cgroup 2>/dev/null || exit 0
 q='????????'; q=$q$q$q$q$q$q$q$q
 v=memory; [ -e cgroup.controllers ] && v=.
-dirs=$(find $v -maxdepth 9 -type d \( -name "$q" -o -name "*[!0-9a-f]$q" -o -name "*[!0-9a-f]$q.scope" \) \
-  2>/dev/null | head -n 1000)
+dirs=$(find $v -maxdepth 9 -type d \( -name "$q" -o -name "*[!0-9a-f]$q" -o -name "*[!0-9a-f]$q.scope" \) 2>/dev/null)
 set -f
 IFS='
 '
@@ -118,6 +118,7 @@ sample() {
   read -r up rest </proc/uptime && echo "uptime ${up%% *}"
   set --
   for d in $dirs; do
+    [ $# -gt 12000 ] && break
     g=${d#memory/}
     if [ $v = . ]; then
       set -- "$@" "$d/cpu.stat" "$d/cpu.max" "$d/memory.current" "$d/memory.max" "$d/memory.stat" \
@@ -131,7 +132,7 @@ sample() {
   done
   [ $# -gt 0 ] && grep -Hs -E '^(usage_usec|nr_(periods|throttled)|(total_)?inactive_file|oom_kill |[0-9]|max|-1)' "$@"
 }
-echo "cpus $(cat /sys/devices/system/cpu/online 2>/dev/null)"
+read -r online </sys/devices/system/cpu/online && echo "cpus $online"
 read -r memory </proc/meminfo && echo "$memory"
 if [ -n "$1" ]; then sample; sleep "$1" 2>/dev/null || sleep 1; fi
 sample
@@ -189,3 +190,40 @@ class ReadStats(EngineCommand[Mapping[str, EngineUse]]):
 
     def parse(self, output: CommandOutput) -> Mapping[str, EngineUse]:
         return from_stats(output.stdout)
+
+
+@dataclass(frozen=True)
+class PodmanReadLogs(Command[Batch]):
+    """The newest lines of a container, by Podman."""
+
+    template = "podman logs --timestamps --tail={tail} --since={since} --until={until} -- {container}"
+    needs = "podman"
+    lane = Lane.SLOW
+    max_output = 16 << 20
+    accepts_truncated = True
+    may_sudo = True
+    container: str
+    tail: str = "100"
+    since: str | None = None
+    until: str | None = None
+
+    def parse(self, output: CommandOutput) -> Batch:
+        return from_program(output.stdout, output.stderr, truncated=output.truncated)
+
+
+@dataclass(frozen=True)
+class ReadLogs(EngineCommand[Batch]):
+    """The newest lines of a container, by Docker."""
+
+    template = "docker logs --timestamps --tail={tail} --since={since} --until={until} -- {container}"
+    lane = Lane.SLOW
+    max_output = 16 << 20
+    accepts_truncated = True
+    podman = PodmanReadLogs
+    container: str
+    tail: str = "100"
+    since: str | None = None
+    until: str | None = None
+
+    def parse(self, output: CommandOutput) -> Batch:
+        return from_program(output.stdout, output.stderr, truncated=output.truncated)

@@ -1,12 +1,20 @@
 """Operations that look at containers. What changes them is in `change_operations`."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any, Literal
 
 from pydantic import Field
 
-from infrastructor.domains.containers import listing, record, statistics
+from infrastructor.domains.containers import health, listing, record, statistics
 from infrastructor.domains.containers.cgroups import Cgroups, Reading
+from infrastructor.domains.containers.change_operations import (
+    container_exec,
+    container_remove,
+    container_restart,
+    container_start,
+    container_stop,
+)
 from infrastructor.domains.containers.commands import (
     InspectContainers,
     ListContainers,
@@ -19,8 +27,11 @@ from infrastructor.domains.containers.commands import (
     engine_of,
 )
 from infrastructor.domains.containers.history import container_history
+from infrastructor.domains.containers.inspection import Inspection
+from infrastructor.domains.containers.log_operations import container_logs
 from infrastructor.domains.containers.models import (
     ContainerDetail,
+    ContainerHealth,
     ContainerList,
     ContainerRef,
     ContainerStats,
@@ -29,9 +40,10 @@ from infrastructor.domains.containers.models import (
 from infrastructor.domains.containers.queries import QueryContainer, QueryContainers
 from infrastructor.domains.containers.reach import ask, choose, inspect, run
 from infrastructor.domains.containers.rows import Row
+from infrastructor.errors import NotFound
 from infrastructor.operation import PLAIN, Cache, CachedParams, Context, Operation, operation
 from infrastructor.paging import Cursor, Limit, page_within
-from infrastructor.ports import Effect, Interface
+from infrastructor.ports import Effect, Interface, Via
 
 _TTL = timedelta(seconds=30)
 _LIST = (ListContainers, PodmanListContainers)
@@ -165,6 +177,62 @@ async def _read(ctx: Context, running: list[Row]) -> tuple[Cgroups, Reading | No
     return cgroups, cgroups.readings[0] if len(cgroups.readings) > 1 else None
 
 
+class HealthParams(CachedParams):
+    """Input of container_health."""
+
+    stack: str | None = Field(default=None, max_length=128, description="Compose project.")
+
+
+@operation(
+    name="container_health",
+    effect=Effect.READ,
+    route="GET /api/containers/{device}/health",
+    resource_uri="docker://{device}/health",
+    cache=Cache("container_health", _TTL),
+    commands=(*_LOOK, ReadCgroups),
+    queries=(QueryContainers, QueryContainer),
+)
+async def container_health(ctx: Context, params: HealthParams) -> ContainerHealth:
+    """Tell what is wrong with containers: restart loops, OOM kills, failed checks. Healthy ones are only counted."""
+    reply = await ask(ctx, QueryContainers())
+    rows = [row for row in reply.value if params.stack is None or row.stack == params.stack]
+    found = await _inspect_all(ctx, reply.via, rows)
+    cgroups = await ctx.run(ReadCgroups())
+    problems = health.problems(found, cgroups.last.containers, ctx.now)
+    shown, _ = page_within(problems, len(problems), None)
+    running = [one for one in found if one.state.status == "running"]
+    return ContainerHealth(
+        device=ctx.device.hostname,
+        via=reply.via,
+        verdict=health.verdict(problems),
+        total=len(found),
+        running=len(running),
+        healthy=sum(1 for one in running if one.state.health == "healthy"),
+        unchecked=sum(1 for one in running if one.state.health is None),
+        ended_well=sum(1 for one in found if one.state.status == "exited" and one.state.exit_code == 0),
+        without_memory_limit=sum(1 for one in running if one.limits.memory_bytes is None),
+        problems=shown,
+        omitted=len(problems) - len(shown),
+    )
+
+
+async def _inspect_all(ctx: Context, via: Via, rows: list[Row]) -> list[Inspection]:
+    """One question a container where they cost a millisecond, one command for all where they are programs."""
+    if not rows:
+        return []
+    if via is Via.CLI:
+        return list(await run(ctx, InspectContainers(containers=tuple(row.id for row in rows))))
+    answers = await asyncio.gather(*(_inspect_one(ctx, row.id) for row in rows))
+    return [one for one in answers if one is not None]
+
+
+async def _inspect_one(ctx: Context, container: str) -> Inspection | None:
+    try:
+        return (await ask(ctx, QueryContainer(container=container))).value[0]
+    except (NotFound, IndexError):
+        return None  # it went meanwhile
+
+
 def _order(sort: str) -> Any:
     def key(use: ContainerUse) -> tuple[float, str]:
         value = {"cpu": use.cpu_percent, "memory": use.memory_bytes}.get(sort)
@@ -176,6 +244,13 @@ def _order(sort: str) -> Any:
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
     container_list,
     container_stats,
+    container_health,
     container_get,
     container_history,
+    container_logs,
+    container_start,
+    container_stop,
+    container_restart,
+    container_remove,
+    container_exec,
 )

@@ -4,11 +4,12 @@ from typing import Any
 
 from pydantic import Field
 
+from infrastructor.completion import Lookup
 from infrastructor.domains.devices.models import FleetAnswer, FleetOverview, FleetRun, OverviewRow, Problem
 from infrastructor.domains.system.models import SystemMetrics
 from infrastructor.errors import InfrastructorError
-from infrastructor.fleet import Outcome, Selector, check_fan_out, fan_out, select
-from infrastructor.operation import PLAIN, Context, Params, operation
+from infrastructor.fleet import Outcome, Selector, check_fan_out, fan_out, fans_out, select
+from infrastructor.operation import PLAIN, Context, Params, completes, operation
 from infrastructor.paging import Limit
 from infrastructor.ports import Effect
 
@@ -22,7 +23,11 @@ _ORDER = ("unreachable", "disk_full", "mount_hung", "memory_high", "cpu_high", "
 class FleetRunParams(Params):
     """Input of fleet_run."""
 
-    operation: str = Field(pattern=r"^[a-z][a-z0-9_]{2,63}$", description="READ, e.g. system_metrics.")
+    operation: str = Field(
+        pattern=r"^[a-z][a-z0-9_]{2,63}$",
+        description="READ, e.g. system_metrics.",
+        json_schema_extra=completes("operation"),
+    )
     selector: Selector
     arguments: dict[str, Any] = Field(default_factory=dict, max_length=30, description="Its parameters besides device.")
     deadline_seconds: float = Field(
@@ -79,6 +84,15 @@ def _fit(answers: list[FleetAnswer], max_bytes: int) -> list[FleetAnswer]:
             break
         kept.append(answer)
     return kept
+
+
+async def fan_out_names(lookup: Lookup) -> list[str]:
+    """Completions: what fleet_run can run."""
+    return [
+        name
+        for name, wanted in lookup.operations.items()
+        if fans_out(wanted) and lookup.caller.interface not in wanted.hidden_from
+    ]
 
 
 class FleetOverviewParams(Params):

@@ -22,6 +22,7 @@ from infrastructor.errors import NotFound, ValidationFailed
 from infrastructor.ids import uuid7
 from infrastructor.operation import PLAIN, Context, Params, operation
 from infrastructor.ports import Device, Effect
+from infrastructor.protection import check_marks_kept
 from infrastructor.sanitize import clean
 
 _MAX_BYTES = 1 << 20
@@ -63,6 +64,9 @@ async def device_import(ctx: Context, params: DeviceImportParams) -> DeviceImpor
             planned.append(_plan(ctx, entry, known.get(entry.name), params))
         else:
             skipped.append(SkippedHost(line=entry.line, text=clean(f"Host {entry.name}", 200), reason=reason))
+    for _, device in planned:
+        if device.hostname in known:
+            check_marks_kept(known[device.hostname].tags, device.tags, ctx.caller)
     if not params.dry_run:
         for action, device in planned:
             if action == "add":

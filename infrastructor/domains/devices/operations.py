@@ -1,13 +1,15 @@
 """Operations on the device registry, and on one device as a whole. The fleet's are in `fleet_operations`."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from pydantic import Field
 
+from infrastructor.completion import Source
 from infrastructor.domains.devices import analysis
 from infrastructor.domains.devices.commands import FindConfigs, ListComposeProjects, ListGpus, ReadClock, ReadVersions
-from infrastructor.domains.devices.fleet_operations import fleet_overview, fleet_run
+from infrastructor.domains.devices.fleet_operations import fan_out_names, fleet_overview, fleet_run
 from infrastructor.domains.devices.importing import device_import
 from infrastructor.domains.devices.models import (
     Address,
@@ -27,6 +29,7 @@ from infrastructor.domains.devices.models import (
     Username,
     detail,
 )
+from infrastructor.domains.devices.registry import device_names
 from infrastructor.domains.system.commands import ListInitScripts, ListRcServices, ListUnits
 from infrastructor.errors import Conflict, DeviceNotFound, SSHConnectionError, ValidationFailed
 from infrastructor.fleet import Selector, select
@@ -46,11 +49,12 @@ from infrastructor.operation import (
 )
 from infrastructor.paging import Cursor, Limit, page
 from infrastructor.ports import Device, Effect, HostKey, Transport
+from infrastructor.protection import check_marks_kept
 
 # What was collected from a device, and may be another machine's once its registration changes.
 _COLLECTED = (
-    "system_metrics", "system_info", "services", "processes", "analysis",
-    "containers", "container_detail", "container_stats", "container_health", "container_logs",
+    "system_metrics", "system_info", "services", "processes", "analysis", "drives", "packages",
+    "containers", "container_detail", "container_stats", "container_health",
 )  # fmt: skip
 
 
@@ -144,6 +148,7 @@ class DeviceTrustParams(DeviceParams):
     effect=Effect.CHANGE,
     route="POST /api/devices/{device}/trust",
     invalidates=_COLLECTED,
+    registration_only=True,
 )
 async def device_trust(ctx: Context, params: DeviceTrustParams) -> DeviceAdded:
     """Show a device's host keys, or trust the one whose fingerprint is given. Compare it on the device's console."""
@@ -186,7 +191,13 @@ _CLEARABLE = frozenset({"jump", "ssh_username", "ssh_private_key_path", "descrip
 _DIALLING = frozenset({"address", "ssh_port", "ssh_username", "ssh_private_key_path", "jump"})
 
 
-@operation(name="device_update", effect=Effect.CHANGE, route="PATCH /api/devices/{device}", invalidates=_COLLECTED)
+@operation(
+    name="device_update",
+    effect=Effect.CHANGE,
+    route="PATCH /api/devices/{device}",
+    invalidates=_COLLECTED,
+    registration_only=True,
+)
 async def device_update(ctx: Context, params: DeviceUpdateParams) -> DeviceDetail:
     """Change how a device is registered; fields left out stay. A trusted host key stays trusted."""
     unknown = set(params.clear) - _CLEARABLE
@@ -200,6 +211,7 @@ async def device_update(ctx: Context, params: DeviceUpdateParams) -> DeviceDetai
     await _check_jump(ctx, ctx.device.hostname, params.jump)
     changes |= dict.fromkeys(params.clear) | {"updated_at": ctx.now}
     device = ctx.device.model_copy(update=changes)
+    check_marks_kept(ctx.device.tags, device.tags, ctx.caller)
     await ctx.devices.update(device)
     if _DIALLING & changes.keys():
         await ctx.links.forget(device.id)
@@ -340,3 +352,5 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     fleet_run,
     fleet_overview,
 )
+
+COMPLETIONS: Mapping[str, Source] = {"device": device_names, "operation": fan_out_names}

@@ -132,13 +132,38 @@ class Service(Result):
     description: str | None = Field(description="What the unit says of itself.")
 
 
+class FailedService(Service):
+    """A service that failed, and what is known of why. Init systems other than systemd tell only the state."""
+
+    result: str | None = Field(default=None, description="systemd's word: exit-code, signal, timeout, oom-kill …")
+    exit_code: int | None = Field(default=None, description="Exit status of the main process, when it exited.")
+    signal: int | None = Field(default=None, description="Number of the signal that ended it, when one did.")
+    since: datetime | None = Field(default=None, description="When it failed (UTC).")
+    restarts: int | None = Field(default=None, description="Automatic restarts so far.")
+    last_log: str | None = Field(default=None, description="The last line it logged itself; secrets are masked.")
+
+
+class Timer(Result):
+    """A systemd timer."""
+
+    name: str = Field(description="e.g. logrotate.timer.")
+    unit: str | None = Field(description="What it starts.")
+    active: bool = Field(description="Whether it is armed.")
+    last: datetime | None = Field(description="When it last fired (UTC); None: not since boot, or never.")
+    next: datetime | None = Field(description="When it fires next (UTC).")
+    overdue: bool = Field(description="Its time has passed and it has not fired.")
+
+
 class ServiceList(Result):
     """Services of a device: failed ones always, others as asked."""
 
     device: str = Field(description="Device name.")
     manager: str = Field(description="systemd, openrc or sysv.")
     counts: dict[str, int] = Field(description="How many services per state.")
-    failed: list[Service] = Field(description="Every failed service.")
+    failed: list[FailedService] = Field(description="Every failed service, the first ten with the reason.")
+    timers: list[Timer] | None = Field(
+        default=None, description="When asked for: overdue ones first, then by the next run; None without systemd."
+    )
     services: list[Service] = Field(description="Services in the asked state, by name.")
     total: int = Field(description="How many match; more than shown when cut.")
     next_cursor: str | None = Field(description="Pass as cursor for the rest.")

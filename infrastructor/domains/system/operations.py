@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from datetime import timedelta
 from time import monotonic
 from typing import Any, Literal
@@ -19,9 +20,18 @@ from infrastructor.domains.system.commands import (
     ReadSample,
     StatMount,
 )
-from infrastructor.domains.system.models import Process, ProcessList, ServiceList, SystemInfo, SystemMetrics
+from infrastructor.domains.system.models import (
+    FailedService,
+    Process,
+    ProcessList,
+    ServiceList,
+    SystemInfo,
+    SystemMetrics,
+    Timer,
+)
 from infrastructor.domains.system.samples import Memory, Usage
-from infrastructor.errors import CommandNotAvailable, CommandTimeout
+from infrastructor.domains.system.units import ReadFailedUnits, ReadTimers
+from infrastructor.errors import CommandNotAvailable, CommandTimeout, DataCollectionError
 from infrastructor.operation import PLAIN, Cache, CachedParams, Context, Operation, operation
 from infrastructor.paging import Cursor, Limit, page
 from infrastructor.ports import Effect
@@ -29,6 +39,7 @@ from infrastructor.ports import Effect
 _FIRST_INTERVAL_S = 0.5  # a first run has nothing to compare with, so it looks twice
 _STALE_INTERVAL_S = 600.0  # rates over longer than this say little about now
 _HUNG_PAUSE_S = 300.0
+_EXPLAINED = 10
 
 
 class InfoParams(CachedParams):
@@ -101,6 +112,7 @@ class ServiceListParams(CachedParams):
     state: Literal["active", "failed", "inactive", "all"] = Field(
         default="active", description="Which to list; failed ones always show.", json_schema_extra=PLAIN
     )
+    timers: bool = Field(default=False, description="Also systemd timers.", json_schema_extra=PLAIN)
     limit: Limit = 100
     cursor: Cursor | None = None
 
@@ -111,24 +123,50 @@ class ServiceListParams(CachedParams):
     route="GET /api/system/{device}/services",
     resource_uri="device://{device}/services",
     cache=Cache("services", timedelta(seconds=60)),
-    commands=(ListUnits, ListRcServices, ListInitScripts),
+    commands=(ListUnits, ListRcServices, ListInitScripts, ReadFailedUnits, ReadTimers),
 )
 async def service_list(ctx: Context, params: ServiceListParams) -> ServiceList:
     """List services of systemd, OpenRC or SysV with their state. Look at `failed` first when something is broken."""
     capabilities = await ctx.links.capabilities(ctx.device)
+    if not capabilities.systemd and not {"systemctl", "rc-status", "service"} & capabilities.tools:
+        raise CommandNotAvailable(
+            f"{ctx.device.hostname} has no service manager that can be asked: no systemd, OpenRC or SysV scripts.",
+            hint="BusyBox init keeps no state of what it started; process_list shows what runs.",
+        )
     services = sorted(await ctx.run(ListUnits()), key=lambda service: service.name)
     matching = [service for service in services if params.state in ("all", service.state)]
     rows, next_cursor = page(matching, params.limit, params.cursor)
     manager = "systemd" if capabilities.systemd else "openrc" if "rc-status" in capabilities.tools else "sysv"
+    failed = [FailedService(**dict(service)) for service in services if service.state == "failed"]
+    timers = None
+    if capabilities.systemd:
+        explained = await _explain(ctx, failed[:_EXPLAINED])
+        failed = [explained.get(service.name, service) for service in failed]
+        timers = await ctx.run(ReadTimers()) if params.timers else None
     return ServiceList(
         device=ctx.device.hostname,
         manager=manager,
         counts=dict(Counter(service.state for service in services)),
-        failed=[service for service in services if service.state == "failed"],
+        failed=failed,
+        timers=None if timers is None else sorted(timers, key=_by_due)[: params.limit],
         services=rows,
         total=len(matching),
         next_cursor=next_cursor,
     )
+
+
+async def _explain(ctx: Context, failed: list[FailedService]) -> Mapping[str, FailedService]:
+    """The reasons by unit; none rather than no list, when the device does not give them."""
+    if not failed:
+        return {}
+    try:
+        return await ctx.run(ReadFailedUnits(tuple(service.name for service in failed)))
+    except DataCollectionError:
+        return {}
+
+
+def _by_due(timer: Timer) -> tuple[bool, float, str]:
+    return not timer.overdue, timer.next.timestamp() if timer.next else float("inf"), timer.name
 
 
 class ProcessListParams(CachedParams):

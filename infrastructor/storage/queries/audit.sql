@@ -22,6 +22,11 @@ ON CONFLICT (operation_id, started_at) DO UPDATE SET
     duration_ms = excluded.duration_ms, details = excluded.details, written_at = now()
 WHERE kept.outcome = 'started' AND excluded.outcome <> 'started'
 
+-- find --
+-- One record. Its id says when it began (give or take a clock set back), which names the partition.
+SELECT * FROM data_collection_audit
+WHERE operation_id = $1 AND started_at BETWEEN $2::timestamptz - interval '1 hour' AND $2::timestamptz + interval '1 hour'
+
 -- seen --
 -- Say that this writer lives.
 INSERT INTO audit_writers (id, spool_id, host, pid) VALUES ($1, $2, $3, $4)

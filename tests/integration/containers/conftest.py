@@ -7,7 +7,8 @@ import pytest
 from infrastructor.ssh import AsyncSSHClient
 from tests.support.containers import Host
 from tests.support.docker import DockerEngine, docker_engine, docker_host, stdio_host  # noqa: F401
-from tests.support.sshd import Sshd, client, plain_user, registry, ssh_folder  # noqa: F401
+from tests.support.podman import podman_engine, podman_host  # noqa: F401
+from tests.support.sshd import Sshd, client, plain_user, registry, ssh_folder, start_sshd  # noqa: F401
 
 
 @pytest.fixture

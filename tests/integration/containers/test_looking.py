@@ -1,16 +1,21 @@
 """Lists, details and statistics of real containers, by every way to their engine."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from infrastructor.errors import Conflict, NotFound, ValidationFailed
+import docker
+from infrastructor.errors import Conflict, EngineForbidden, EngineStopped, NotFound, ValidationFailed
 from infrastructor.ports import CacheState
+from infrastructor.ssh import AsyncSSHClient
 from tests.support.containers import Host
-from tests.support.docker import IMAGE
+from tests.support.docker import IMAGE, DockerEngine
 from tests.support.wait import until
 from tests.test_catalog import tokens
 
@@ -142,6 +147,18 @@ async def test_statistics_come_from_cgroups_in_one_read(host: Host) -> None:
     assert again.sampled_over_seconds >= 0.2
 
 
+async def test_the_docker_sdk_sees_the_same(host: Host) -> None:
+    host.run("web", options=(*STACK, "-p", "18081:80"))
+    host.run("crashed", "sh", "-c", "exit 3")
+    await until(lambda: host.state("crashed")["Status"] == "exited")
+    with contextlib.closing(docker.DockerClient(base_url=f"unix://{host.engine.socket}")) as sdk:
+        theirs = {
+            one.name: (one.short_id, one.status, one.attrs["Config"]["Image"]) for one in sdk.containers.list(all=True)
+        }
+    listed = (await host.ask("container_list", detail=True)).containers
+    assert {row.name: (row.id, row.state, row.image) for row in listed} == theirs
+
+
 async def test_statistics_agree_with_the_engine(host: Host) -> None:
     host.run("steady", "sh", "-c", "dd if=/dev/zero of=/tmp/x bs=1M count=20; sleep 3600")
     await asyncio.sleep(1)
@@ -176,3 +193,31 @@ async def test_fifty_containers_cost_few_tokens(host: Host) -> None:
     answer = await host.answer("container_list")
     assert len(answer.result.containers) == 50
     assert tokens(answer.body.decode()) <= 1500
+
+
+async def test_a_login_that_may_not_use_the_engine_is_told_what_to_do(host: Host, plain_user: str) -> None:
+    host.engine.socket.chmod(0o600)
+    other = Host(host.client, host.device.model_copy(update={"id": uuid4(), "ssh_username": plain_user}), host.engine)
+    try:
+        with pytest.raises(EngineForbidden, match=f"{plain_user} may not use the docker of nas") as caught:
+            await other.ask("container_list")
+    finally:
+        host.engine.socket.chmod(0o660)
+    assert "group docker" in caught.value.hint
+
+
+async def test_an_engine_that_does_not_run_is_not_called_missing(
+    client: AsyncSSHClient, docker_engine: DockerEngine, ssh_folder: Path
+) -> None:
+    empty = ssh_folder / "stopped-run"
+    (empty / "sshd").mkdir(parents=True)
+    server = docker_engine.sshd(ssh_folder / "stopped-host")
+    server.command_prefix = tuple(
+        part.replace(str(docker_engine.run_folder), str(empty)) for part in server.command_prefix
+    )
+    server.start()
+    try:
+        with pytest.raises(EngineStopped, match="docker engine of nas does not answer"):
+            await Host(client, server.device("nas"), docker_engine).ask("container_list")
+    finally:
+        server.stop()

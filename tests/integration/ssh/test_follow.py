@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+from pathlib import Path
 
 import pytest
 
 from infrastructor.errors import CommandFailed, OutcomeUnknown
-from infrastructor.ports import Device
+from infrastructor.ports import Device, Lane
 from infrastructor.ssh import AsyncSSHClient
 from tests.support.programs import running
 from tests.support.sshd import Sshd, line, local_device
@@ -79,6 +80,38 @@ async def test_a_lost_connection_is_not_a_quiet_end(client: AsyncSSHClient, sshd
         sshd.kill_sessions()
         with pytest.raises(OutcomeUnknown):
             await anext(lines)
+
+
+async def test_followers_and_commands_share_few_sessions(client: AsyncSSHClient, ssh_folder: Path) -> None:
+    folder = ssh_folder / "three-sessions"
+    folder.mkdir()
+    server = Sshd(folder, options="MaxSessions 3").start()
+    try:
+        host = server.device()
+        async with client.follow(host, line("echo on; sleep 1000")) as lines:
+            assert await anext(lines) == b"on"
+            outputs = await asyncio.gather(
+                *(client.execute_command(host, line(f"echo {n}", Lane.SLOW)) for n in range(6)),
+                *(client.execute_command(host, line(f"echo {n}")) for n in range(6)),
+            )
+            assert [output.stdout for output in outputs] == [b"%d\n" % n for n in (*range(6), *range(6))]
+    finally:
+        server.stop()
+
+
+async def test_a_follower_gives_way_where_there_is_one_session_only(client: AsyncSSHClient, ssh_folder: Path) -> None:
+    folder = ssh_folder / "one-session"
+    folder.mkdir()
+    server = Sshd(folder, options="MaxSessions 1").start()
+    try:
+        host = server.device()
+        async with client.follow(host, line("echo on; sleep 1000")) as lines:
+            assert await anext(lines) == b"on"
+            assert (await client.execute_command(host, line("echo off"))).stdout == b"off\n"
+            with pytest.raises(CommandFailed, match="make room"):
+                await anext(lines)
+    finally:
+        server.stop()
 
 
 async def test_a_slow_reader_slows_the_device_and_not_this_process(client: AsyncSSHClient, device: Device) -> None:

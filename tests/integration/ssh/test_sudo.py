@@ -1,15 +1,20 @@
 """Lines that need root, for logins of every kind."""
 
 import asyncio
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from infrastructor.catalog import CATALOG
 from infrastructor.errors import CommandNotAvailable, CommandTimeout
-from infrastructor.ports import Device, Lane
+from infrastructor.ports import Caller, Device, Interface, Lane, Role
+from infrastructor.reference import sudoers_file
+from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.ssh import AsyncSSHClient
+from tests import fakes
 from tests.support.programs import program, running
 from tests.support.sshd import Sshd, add_user, line, local_device, remove_user
 from tests.support.wait import remove, until, write
@@ -78,3 +83,78 @@ async def test_what_sudo_started_is_stopped_too(client: AsyncSSHClient, sshd: Ss
         remove(file)
         await client.forget(host.id)
         remove_user(name)
+
+
+@pytest.fixture
+def limited() -> Iterator[str]:
+    """A login that sudo lets run `id -u` and what the catalogue's sudoers file says, and nothing else."""
+    program("sudo")
+    name = add_user("/bin/sh")
+    file = Path(f"/etc/sudoers.d/{name}")
+    write(file, f"{name} ALL=(root) NOPASSWD: /usr/bin/id -u\n{sudoers_file(CATALOG, name)}")
+    yield name
+    remove(file)
+    remove_user(name)
+
+
+@pytest.mark.parametrize("lane", ALL_LANES)
+@pytest.mark.parametrize("probed", [False, True])
+async def test_a_single_allowed_program_runs_without_a_root_shell(
+    client: AsyncSSHClient, sshd: Sshd, limited: str, lane: Lane, probed: bool
+) -> None:
+    host = sshd.device(ssh_username=limited)
+    if probed:
+        assert (await client.capabilities(host)).sudo == "limited"
+    output = await client.execute_command(host, line("id -u", lane, sudo=True, plain=True, needs="id"))
+    assert (output.exit_status, output.stdout) == (0, b"0\n")
+    with pytest.raises(CommandNotAvailable, match="let the login user run id without") as caught:
+        await client.execute_command(host, line("id -g", lane, sudo=True, plain=True, needs="id"))
+    assert f"{limited} ALL=(root) NOPASSWD: /usr/sbin/id" in caught.value.hint
+    with pytest.raises(CommandNotAvailable, match="is a script") as caught:
+        await client.execute_command(host, line("id -u; id -g", lane, sudo=True))
+    assert f"{limited} ALL=(root) NOPASSWD: /bin/sh" in caught.value.hint
+    with pytest.raises(CommandNotAvailable):
+        await client.execute_command(host, line("nosuch", lane, sudo=True, plain=True, needs="nosuch"))
+
+
+async def test_a_refused_root_shell_is_not_tried_again(client: AsyncSSHClient, sshd: Sshd, limited: str) -> None:
+    host = sshd.device(ssh_username=limited)
+    command = line("id -u", sudo=True, plain=True, needs="id")
+    await client.execute_command(host, command)
+    opened = client.statistics()["shells_opened"]
+    for _ in range(3):
+        assert (await client.execute_command(host, command)).stdout == b"0\n"
+    assert client.statistics()["shells_opened"] == opened
+
+
+def test_the_printed_rules_are_valid_sudoers(tmp_path: Path) -> None:
+    file = tmp_path / "sudoers"
+    file.write_text(sudoers_file(CATALOG, "infra"))
+    done = subprocess.run([program("visudo"), "-cf", str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "/usr/sbin/smartctl ^" in file.read_text()
+
+
+async def test_the_printed_rules_are_enough_for_drive_health(client: AsyncSSHClient, sshd: Sshd, limited: str) -> None:
+    program("smartctl")
+    host = sshd.device(ssh_username=limited)
+    service = UnifiedDataCollectionService(
+        operations=CATALOG,
+        devices=fakes.FakeDevices(host),
+        ssh=client,
+        cache=fakes.FakeCache(),
+        audit=fakes.FakeAudit(),
+        metrics=fakes.FakeMetrics(),
+        plans=fakes.FakePlans(),
+        events=fakes.FakeEvents(),
+        containers=fakes.FakeContainers(),
+        drives=fakes.FakeDrives(),
+    )
+    caller = Caller(principal="anna", role=Role.VIEWER, interface=Interface.CLI)
+    answer = await service.submit(service.operation("drive_health"), {"device": host.hostname}, caller)
+    assert answer.result.device == host.hostname
+    device_file = line("smartctl --json --xall --nocheck=standby --device=sat -- /dev/null", sudo=True, plain=True)
+    asked = await client.execute_command(host, device_file)
+    assert b'"smartctl"' in asked.stdout
+    with pytest.raises(CommandNotAvailable):
+        await client.execute_command(host, line("smartctl -s off /dev/null", sudo=True, plain=True, needs="smartctl"))

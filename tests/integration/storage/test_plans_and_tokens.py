@@ -1,6 +1,7 @@
 """Plans are taken once; tokens are found by the hash of their secret."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -35,7 +36,7 @@ async def test_a_plan_is_taken_exactly_once_by_many_at_once(storage: Database, d
     await stores[0].save(saved)
     taken = await asyncio.gather(*(stores[i % 2].take(saved.token_hash) for i in range(40)))
     await other_process.close()
-    assert [one for one in taken if one is not None] == [saved]
+    assert [replace(one, used_at=None) for one in taken if one is not None] == [saved]
 
 
 async def test_an_expired_or_unknown_plan_is_not_taken(storage: Database) -> None:

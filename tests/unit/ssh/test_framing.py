@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from infrastructor.ports import CommandLine
 from infrastructor.ssh.request import Request
 from infrastructor.ssh.shell import ShellLane
+from infrastructor.ssh.streams import GROUP, grouped
+from infrastructor.ssh.texts import QUICK_S, Text, texts
 from infrastructor.ssh.wire import LANE, SUDO_LANE, body
 
 
@@ -22,6 +24,8 @@ class Owner:
     done: list[Request] = field(default_factory=list)
     overflown: list[Request] = field(default_factory=list)
     broken: list[tuple[Request | None, list[Request]]] = field(default_factory=list)
+    slow: list[Text] = field(default_factory=list)
+    again: list[Request] = field(default_factory=list)
 
     def finished(self, request: Request, duration_s: float) -> None:
         self.done.append(request)
@@ -35,6 +39,9 @@ class Owner:
         self.overflown.append(head)
 
     def blocked(self, lane: ShellLane, others: list[Request]) -> None: ...
+
+    def unclear(self, request: Request) -> None:
+        self.again.append(request)
 
     def closed(self, lane: ShellLane, head: Request | None, others: list[Request]) -> None:
         self.broken.append((head, others))
@@ -103,6 +110,80 @@ async def test_answers_survive_any_cutting(
     assert [(r.out, r.err, r.status, r.truncated) for r in requests] == [
         (out, err, status, False) for out, err, status in zip(outs, errs, statuses, strict=True)
     ]
+
+
+@given(
+    members=st.lists(st.tuples(st.binary(max_size=100), st.booleans(), st.booleans()), min_size=1, max_size=40),
+    cuts=CUTS,
+    error_cuts=CUTS,
+    errors_first=st.booleans(),
+)
+@settings(deadline=None, max_examples=300)
+async def test_what_a_group_says_goes_to_nobody_or_to_the_one_it_must_be(
+    members: list[tuple[bytes, bool, bool]], cuts: list[int], error_cuts: list[int], errors_first: bool
+) -> None:
+    """Members: what each writes on stdout, whether it is known as quiet, and whether it speaks on stderr now."""
+    requests = [request(str(n)) for n in range(len(members))]
+    for one, (_, quiet, _) in zip(requests, members, strict=True):
+        one.text.quiet = quiet
+    groups = grouped(requests, [])
+    speakers = [one for one, (_, _, speaks) in zip(requests, members, strict=True) if speaks]
+    shell = Shell(requests)
+    ends = {int(number) for number in re.findall(rb"\\n[0-9a-f]{32} (\d+)\\n' >&2", shell.written)}
+    errors = b"\n%s 0\n" % shell.nonce
+    for number, (out, _, speaks) in enumerate(members, 1):
+        errors += out[::-1] + b"!" if speaks else b""
+        errors += b"\n%s %d\n" % (shell.nonce, number) if number in ends else b""
+    outs = [out for out, _, _ in members]
+    feeds = [(shell.stdout(outs, [0] * len(outs)), False, cuts), (errors, True, error_cuts)]
+    for feed in reversed(feeds) if errors_first else feeds:
+        shell.feed(*feed)
+
+    again = [one for group in groups if len(group) > 1 and any(one in speakers for one in group) for one in group]
+    assert shell.owner.again == again
+    assert shell.owner.done == [one for one in requests if one not in again]
+    for one, (out, _, speaks) in zip(requests, members, strict=True):
+        if one not in again:
+            assert (one.out, one.err, one.status) == (out, out[::-1] + b"!" if speaks else b"", 0)
+    assert not shell.closed
+
+
+def quiet(*knowns: bool) -> list[Request]:
+    requests = [request(str(n)) for n in range(len(knowns))]
+    for one, known in zip(requests, knowns, strict=True):
+        one.text.quiet = known
+    return requests
+
+
+def test_only_neighbours_known_to_be_quiet_share_a_marker() -> None:
+    requests = quiet(True, True, False, True, False, False, True, True, True)
+    requests[8].own = True
+    assert [len(group) for group in grouped(requests, [])] == [2, 1, 1, 1, 1, 2, 1]
+    assert [len(group) for group in grouped(requests, [requests[0].text])] == [1, 1, 1, 1, 1, 1, 2, 1]
+    assert [len(group) for group in grouped(quiet(*[True] * (GROUP + 1)), [])] == [GROUP, 1]
+
+
+def test_a_text_earns_its_place_in_a_group_by_one_quick_silent_run_and_loses_it_by_a_word() -> None:
+    known = texts()("uptime")
+    assert known is not texts()("uptime")  # each engine has its own memory
+    assert not known.quiet
+    known.ran(QUICK_S * 2, spoke=False)
+    assert not known.quiet
+    known.ran(QUICK_S, spoke=False)
+    assert known.quiet
+    known.ran(0, spoke=True)
+    known.ran(0, spoke=False)
+    assert not known.quiet
+
+
+def test_the_memory_of_texts_is_bounded_and_shared() -> None:
+    find = texts()
+    first = find("echo 0")
+    assert find("echo 0") is first
+    for number in range(1, 3000):
+        find(f"echo {number}")
+    assert find("echo 0") is not first
+    assert find("x" * 5000) is not find("x" * 5000)
 
 
 @given(size=st.integers(min_value=0, max_value=3000), cuts=CUTS)

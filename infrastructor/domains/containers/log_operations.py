@@ -1,0 +1,173 @@
+"""container_logs: the newest matching lines, and older ones by cursor."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from infrastructor.domains.containers import log_lines
+from infrastructor.domains.containers.commands import (
+    InspectContainers,
+    ListContainers,
+    PodmanInspectContainers,
+    PodmanListContainers,
+    PodmanReadLogs,
+    ReadLogs,
+)
+from infrastructor.domains.containers.log_lines import Batch, Line, Place
+from infrastructor.domains.containers.models import ContainerLogs, ContainerRef, LogLine
+from infrastructor.domains.containers.queries import QueryContainer, QueryContainers, QueryLogs
+from infrastructor.domains.containers.reach import ask, inspect
+from infrastructor.engine import Reply
+from infrastructor.operation import PLAIN, Context, DeviceParams, operation
+from infrastructor.paging import ROWS_BUDGET
+from infrastructor.ports import Effect
+
+_NS = 1_000_000_000
+_FIRST_WINDOW = 2000  # lines looked through at first when there is something to look for
+_WIDEST = 40_000
+_ATTEMPTS = 6
+
+When = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z:.+-]{1,40}$")]
+Older = Annotated[
+    str,
+    StringConstraints(pattern=r"^[0-9]{1,20}-[0-9]{1,9}-[0-9]{1,9}$"),
+    Field(description="next_cursor of the last answer."),
+]
+
+
+class LogsParams(DeviceParams):
+    """Input of container_logs."""
+
+    container: ContainerRef
+    tail: int = Field(default=100, ge=1, le=2000, description="Lines at most.", json_schema_extra=PLAIN)
+    since: When | None = Field(default=None, description="15m, 2h, 1d, or ISO.")
+    until: When | None = Field(default=None, description="The same.", json_schema_extra=PLAIN)
+    grep: str | None = Field(default=None, min_length=1, max_length=200, description="Only lines with it.")
+    regex: bool = Field(default=False, description="grep is an expression.", json_schema_extra=PLAIN)
+    stream: Literal["both", "stdout", "stderr"] = Field(default="both", description="Which.", json_schema_extra=PLAIN)
+    cursor: Older | None = None
+
+
+@operation(
+    name="container_logs",
+    effect=Effect.READ,
+    route="GET /api/containers/{device}/{container}/logs",
+    resource_uri="docker://{device}/containers/{container}/logs",
+    commands=(
+        ListContainers, PodmanListContainers, InspectContainers, PodmanInspectContainers, ReadLogs, PodmanReadLogs,
+    ),
+    queries=(QueryContainers, QueryContainer, QueryLogs),
+)  # fmt: skip
+async def container_logs(ctx: Context, params: LogsParams) -> ContainerLogs:
+    """Read a container's newest log lines, searched and bounded. Pass next_cursor for older ones."""
+    matches = log_lines.matcher(params.grep, regex=params.regex)
+    until = log_lines.moment_of(params.until, ctx.now, "until")
+    wanted = Wanted(
+        since=log_lines.moment_of(params.since, ctx.now, "since"),
+        until=until,
+        place=Place.of(params.cursor) if params.cursor else None,
+        stream=params.stream,
+    )
+    found = (await inspect(ctx, params.container)).value
+    window = (wanted.place.depth if wanted.place else 0) + (params.tail if params.grep is None else _FIRST_WINDOW)
+    for _ in range(_ATTEMPTS):
+        reply, asked = await _read(ctx, found.id, wanted, window)
+        lines, complete = reply.value.lines, asked is None or reply.value.records < asked
+        older = wanted.choose(lines)
+        hits = [index for index, line in older if matches(line.text)]
+        if len(hits) >= params.tail or complete or asked != window or window >= _WIDEST:
+            break
+        window = min(_WIDEST, window * 4)
+    return _answer(
+        ctx.device.hostname, found.name, reply, older, hits[-params.tail :], complete=complete, all_hits=hits
+    )
+
+
+class Wanted:
+    """Which lines of a log are asked for, grep aside."""
+
+    def __init__(self, *, since: int | None, until: int | None, place: Place | None, stream: str) -> None:
+        self.since = since
+        self.until = until
+        self.place = place
+        self.stream = stream
+
+    @property
+    def whole(self) -> bool:
+        """Both ends are given: the engine sends all between them. It counts `tail` before it looks at `until`."""
+        return self.since is not None and self.until is not None
+
+    def choose(self, lines: tuple[Line, ...]) -> list[tuple[int, Line]]:
+        """Those in the span and older than the cursor, with their places among all."""
+        kept = log_lines.before(lines, self.place)
+        return [
+            (index, line)
+            for index, line in enumerate(kept)
+            if (self.since is None or line.ns >= self.since)
+            and (self.until is None or line.ns <= self.until)
+            and self.stream in ("both", line.stream)
+        ]
+
+
+async def _read(ctx: Context, container: str, wanted: Wanted, window: int) -> tuple[Reply[Batch], int | None]:
+    """The newest lines and how many were asked for, None for all.
+
+    They are fewer than `window` where those would be too many bytes, since it is the newest that get cut off.
+    """
+    since = None if wanted.since is None else str(wanted.since // _NS)
+    if wanted.whole:
+        until = str((wanted.until or 0) // _NS + 1)
+        return await ask(ctx, QueryLogs(container=container, tail="all", since=since, until=until)), None
+    while True:
+        reply = await ask(ctx, QueryLogs(container=container, tail=str(window), since=since))
+        if not reply.value.truncated or window == 1:
+            return reply, window
+        window = max(1, min(window, len(reply.value.lines)) // 2)
+
+
+def _answer(
+    device: str,
+    name: str,
+    reply: Reply[Batch],
+    older: list[tuple[int, Line]],
+    chosen: list[int],
+    *,
+    complete: bool,
+    all_hits: list[int],
+) -> ContainerLogs:
+    lines = reply.value.lines
+    shown: list[LogLine] = []
+    size = 0
+    first = len(lines)
+    for index in reversed(chosen):
+        line = log_lines.shown(lines[index])
+        size += len(line.model_dump_json()) + 1
+        if size > ROWS_BUDGET and shown:
+            break
+        shown.append(line)
+        first = index
+    if len(shown) < len(all_hits):
+        cursor = str(log_lines.place_of(lines, first))
+    elif not complete and older:
+        cursor = str(log_lines.place_of(lines, older[0][0]))
+    else:
+        cursor = None
+    return ContainerLogs(
+        device=device,
+        name=name,
+        via=reply.via,
+        lines=shown[::-1],
+        searched=len(older),
+        next_cursor=cursor,
+        hint=_hint(reply.value, shown, len(chosen), complete=complete),
+    )
+
+
+def _hint(batch: Batch, shown: list[LogLine], chosen: int, *, complete: bool) -> str | None:
+    if batch.truncated:
+        return "There is more than fits; the newest lines of the span were not read. Bring since and until closer."
+    if len(shown) < chosen:
+        return f"{chosen - len(shown)} of the lines asked for did not fit; next_cursor gives them."
+    if not shown and not complete:
+        return f"Nothing in the newest {len(batch.lines)} lines; next_cursor looks further back."
+    return None

@@ -1,0 +1,1 @@
+"""Drives: how busy they are, how healthy, and what their SMART history predicts."""

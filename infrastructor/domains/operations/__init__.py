@@ -1,0 +1,1 @@
+"""Running operations and waiting plans: how they stand, and how to stop them."""

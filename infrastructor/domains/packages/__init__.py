@@ -1,0 +1,1 @@
+"""Packages: pending updates by apt, dnf, yum, apk and pacman, and whether a reboot is due."""

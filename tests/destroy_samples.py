@@ -1,0 +1,46 @@
+"""One sample of each DESTROY operation, for the tests that try to get one carried out without its confirmation.
+
+`tests/integration/test_confirmation.py` fails for an operation of the catalogue that has none.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from infrastructor.ports import CommandOutput
+from tests.doors.world import POOLS, World
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """`device` is always nas. `disturb` changes the state that the plan looked at."""
+
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    other: Mapping[str, Any] | None = None  # other valid arguments; None when it takes none but the device
+    outputs: Mapping[str, CommandOutput] = field(default_factory=dict)  # of FakeSSH, by the first word of the line
+    disturb: Callable[[World], Awaitable[None]]
+
+
+async def touch_device(world: World) -> None:
+    nas = world.devices.rows["nas"]
+    await world.devices.update(nas.model_copy(update={"updated_at": datetime.now(UTC) + timedelta(seconds=1)}))
+
+
+async def degrade_pool(world: World) -> None:
+    world.ssh.outputs["zpool"] = CommandOutput(exit_status=0, stdout=b"tank\tDEGRADED\t1\n")
+
+
+SAMPLES: dict[str, Sample] = {
+    "device_remove": Sample(disturb=touch_device),
+}
+
+OF_THE_TESTS: dict[str, Sample] = {
+    "zfs_pool_destroy": Sample(
+        arguments={"pool": "tank"},
+        other={"pool": "other"},
+        outputs={"zpool": CommandOutput(exit_status=0, stdout=POOLS)},
+        disturb=degrade_pool,
+    ),
+}
+"""Of operations that only the tests have; with commands, which device_remove has not."""

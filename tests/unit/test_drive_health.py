@@ -1,0 +1,234 @@
+"""drive_health: verdicts over recorded drives, and what the stored past changes about them."""
+
+import dataclasses
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infrastructor.catalog import CATALOG
+from infrastructor.domains.drives.commands import ReadDrive, ScanDrives
+from infrastructor.domains.drives.models import DriveHealth, Level
+from infrastructor.domains.drives.smartctl import Crossed, DriveReading, SelfTest, drive, leading
+from infrastructor.domains.drives.verdict import Past, judge
+from infrastructor.errors import ParseError
+from infrastructor.ports import Caller, CommandLine, CommandOutput, Device, DriveSample, Interface, Role
+from infrastructor.service import UnifiedDataCollectionService
+from tests import fakes
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "drives" / "ReadDrive"
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+NO_PAST = Past((), NOW)
+HOST = fakes.device("nas")
+DAYS = timedelta(days=1)
+
+
+def recorded(name: str) -> DriveReading:
+    return drive((FIXTURES / f"{name}.out").read_text(), "/dev/sda", "sat")
+
+
+def sample(age: timedelta, **counters: int) -> DriveSample:
+    return DriveSample(device_id=HOST.id, drive="d", sampled_at=NOW - age, counters=counters)
+
+
+def disk(**counters: int) -> DriveReading:
+    return DriveReading("/dev/sda", "sat", model="m", serial="s", passed=True, spinning=True, counters=counters)
+
+
+def codes(reading: DriveReading, past: Past = NO_PAST) -> dict[str, Level]:
+    return {finding.code: finding.level for finding in judge(reading, past)[1]}
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict", "because"),
+    [
+        ("ssd-samsung", Level.OK, {}),
+        ("nvme-samsung", Level.OK, {}),
+        ("nvme-micron", Level.OK, {}),
+        ("sas-hitachi", Level.OK, {}),
+        ("hdd-seagate-188-raw16", Level.OK, {"command_timeouts": Level.NOTE}),
+        ("hdd-wd-crc", Level.OK, {"crc_errors": Level.NOTE}),
+        ("hdd-seagate-reallocated", Level.WATCH, {"reallocated": Level.WATCH}),
+        ("hdd-hp-187", Level.WATCH, {"reported_uncorrectable": Level.WATCH}),
+        ("standby-composed", Level.UNKNOWN, {"asleep": Level.NOTE}),
+        ("no-such-device", Level.UNKNOWN, {"no_data": Level.NOTE}),
+    ],
+)
+def test_recorded_drives_get_the_verdict_their_values_deserve(name: str, verdict: Level, because: Any) -> None:
+    reading = recorded(name)
+    assert judge(reading, NO_PAST)[0] is verdict
+    assert because.items() <= codes(reading).items()
+
+
+@pytest.mark.parametrize(
+    ("raw", "meant"),
+    [
+        ({"value": 17180131332, "string": "17180131332"}, 4),
+        ({"value": 51540393996, "string": "51540393996"}, 12),
+        ({"value": 8590065666, "string": "2 2 2"}, 2),
+        ({"value": 3, "string": "3"}, 3),
+    ],
+)
+def test_packed_command_timeouts_are_unpacked(raw: dict[str, Any], meant: int) -> None:
+    assert leading({"id": 188, "raw": raw}) == meant
+
+
+def test_what_is_packed_beside_a_count_does_not_count() -> None:
+    assert leading({"id": 5, "raw": {"value": 34359738368, "string": "0 (0 8)"}}) == 0
+
+
+def test_growth_within_a_week_is_an_alarm_and_the_same_count_for_a_month_is_not() -> None:
+    stable = Past([sample(40 * DAYS, pending=8)], NOW)
+    assert judge(disk(pending=8), stable)[0] is Level.OK
+    assert codes(disk(pending=8), stable) == {"pending": Level.NOTE}
+    growing = Past([sample(40 * DAYS, pending=8), sample(2 * DAYS, pending=9)], NOW)
+    assert codes(disk(pending=10), growing) == {"pending": Level.WATCH}
+    verdict, findings, trends = judge(disk(pending=30), growing)
+    assert verdict is Level.FAILING
+    assert findings[0].evidence == "30 pending: 22 more within 7 days, 21 of them within 24 h."
+    assert (trends[0].grown_in_24_hours, trends[0].grown_in_7_days) == (21, 22)
+
+
+def test_an_old_cable_is_no_news_and_a_bad_one_is_no_bad_disk() -> None:
+    assert codes(disk(crc_errors=3118119)) == {"crc_errors": Level.NOTE}
+    verdict, findings, _ = judge(disk(crc_errors=500), Past([sample(3 * DAYS, crc_errors=10)], NOW))
+    assert verdict is Level.WATCH
+    assert "cable" in (findings[0].predicts or "")
+
+
+def test_a_count_that_fell_is_a_reset_not_growth() -> None:
+    assert codes(disk(pending=1), Past([sample(40 * DAYS, pending=9)], NOW)) == {"pending": Level.NOTE}
+
+
+def test_wear_tells_the_days_left_at_its_pace() -> None:
+    past = Past([sample(100 * DAYS, wear_percent=20)], NOW)
+    assert past.wear_days(70) == 60
+    assert codes(disk(wear_percent=70), past) == {"wear": Level.WATCH}
+    assert past.wear_days(21) == 7900
+    assert codes(disk(wear_percent=21), past) == {}
+    assert Past([sample(2 * DAYS, wear_percent=20)], NOW).wear_days(70) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "level"),
+    [
+        ({"passed": False}, "smart_status", Level.FAILING),
+        ({"crossed": (Crossed(5, "Reallocated_Sector_Ct", 1, 36, True, True),)}, "attribute_5", Level.FAILING),
+        ({"crossed": (Crossed(190, "Airflow_Temperature_Cel", 40, 45, False, False),)}, "attribute_190", Level.NOTE),
+        ({"counters": {"critical_warning": 0x08}}, "critical_warning", Level.FAILING),
+        ({"counters": {"critical_warning": 0x02}}, "critical_warning", Level.WATCH),
+        ({"counters": {"spare_percent": 5, "spare_threshold_percent": 10}}, "spare", Level.FAILING),
+        ({"counters": {"wear_percent": 104}}, "wear", Level.WATCH),
+        ({"temperature": 62}, "temperature", Level.WATCH),
+        ({"self_test": SelfTest(False, "Completed: read failure", 5)}, "self_test", Level.FAILING),
+        ({"self_test": SelfTest(True, "Completed", 2000)}, "self_test_old", Level.NOTE),
+    ],
+)
+def test_levels_that_makers_define_decide_at_once(change: dict[str, Any], code: str, level: Level) -> None:
+    assert codes(dataclasses.replace(disk(), **change)) == {code: level}
+
+
+def test_an_old_smartctl_is_said_to_be_too_old() -> None:
+    with pytest.raises(ParseError) as caught:
+        drive("smartctl 6.6 2016-05-31\nUNRECOGNIZED OPTION: json\n", "/dev/sda", "sat")
+    assert "7.0" in caught.value.hint
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.floats(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.data())
+def test_a_drive_that_answers_nonsense_in_any_field_still_gets_a_verdict(data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(["hdd-wd-crc", "nvme-samsung", "sas-hitachi"]))
+    said = json.loads((FIXTURES / f"{name}.out").read_text())
+    for key in data.draw(st.lists(st.sampled_from(sorted(said)), max_size=4)):
+        if key != "smartctl":
+            said[key] = data.draw(_JSON)
+    judge(drive(json.dumps(said), "/dev/sda", "sat"), NO_PAST)
+
+
+# --- the operation -------------------------------------------------------------------------------------
+
+
+class RecordedDrives(fakes.FakeSSH):
+    """A device whose smartctl says what was recorded, by device file."""
+
+    drives: dict[str, bytes]
+
+    async def execute_command(self, device: Device, line: CommandLine, **_: Any) -> CommandOutput:
+        assert line.sudo
+        self.sent.append((device.hostname, line.text))
+        if "--scan-open" in line.text:
+            rows = [{"name": name, "type": "sat"} for name in self.drives]
+            rows.append({"name": "/dev/sda; reboot", "type": "sat"})
+            return CommandOutput(exit_status=0, stdout=json.dumps({"smartctl": {}, "devices": rows}).encode())
+        return CommandOutput(exit_status=64, stdout=self.drives[line.text.split()[-1]])
+
+
+def nas(ssh: RecordedDrives, history: fakes.FakeDrives | None) -> UnifiedDataCollectionService:
+    return UnifiedDataCollectionService(
+        operations=CATALOG,
+        devices=fakes.FakeDevices(HOST),
+        ssh=ssh,
+        cache=fakes.FakeCache(),
+        audit=fakes.FakeAudit(),
+        metrics=fakes.FakeMetrics(),
+        plans=fakes.FakePlans(),
+        events=fakes.FakeEvents(),
+        containers=fakes.FakeContainers(),
+        drives=history,
+    )
+
+
+def with_serial(name: str, serial: str) -> bytes:
+    return json.dumps({**json.loads((FIXTURES / f"{name}.out").read_text()), "serial_number": serial}).encode()
+
+
+async def health(service: UnifiedDataCollectionService) -> DriveHealth:
+    caller = Caller(principal="anna", role=Role.VIEWER, interface=Interface.CLI)
+    answer = await service.submit(service.operation("drive_health"), {"device": "nas", "force_refresh": True}, caller)
+    result: DriveHealth = answer.result
+    return result
+
+
+async def test_drives_are_judged_worst_first_and_stored_when_they_change() -> None:
+    ssh, history = RecordedDrives(), fakes.FakeDrives()
+    ssh.drives = {
+        "/dev/sda": with_serial("ssd-samsung", "A"),
+        "/dev/sdb": with_serial("hdd-seagate-reallocated", "B"),
+        "/dev/sdc": with_serial("hdd-seagate-reallocated", "B"),  # its second path
+        "/dev/sdd": (FIXTURES / "standby-composed.out").read_bytes(),
+    }
+    service = nas(ssh, history)
+    result = await health(service)
+    assert [(row.name, row.verdict) for row in result.drives] == [
+        ("/dev/sdb", "watch"),
+        ("/dev/sdd", "unknown"),
+        ("/dev/sda", "ok"),
+    ]
+    assert result.counts == {"watch": 1, "unknown": 1, "ok": 1}
+    assert not any("reboot" in text for _, text in ssh.sent)
+    await health(service)
+    assert [row.drive for row in history.samples] == ["SAMSUNG MZ7LH480HAHQ-00005:A", "ST3500418AS:B"]
+
+
+async def test_a_virtual_machine_has_no_drives_and_that_is_an_answer() -> None:
+    ssh = RecordedDrives()
+    ssh.drives = {}
+    result = await health(nas(ssh, None))
+    assert (result.verdict, result.drives) == ("unknown", [])
+    assert "virtual machine" in (result.note or "")
+
+
+def test_the_commands_name_no_value_as_an_option() -> None:
+    assert ScanDrives().render().sudo
+    line = ReadDrive("/dev/sda", "sat").render().text
+    assert line == "smartctl --json --xall --nocheck=standby --device=sat -- /dev/sda"
