@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from infrastructor.container_store import ContainerSample, ContainerState
+from infrastructor.events import Event
 from infrastructor.ids import uuid7
-from infrastructor.ports import Event
 from infrastructor.storage.containers import PostgresContainerStore
 from infrastructor.storage.events import PostgresEventBus
 from infrastructor.storage.pool import Database

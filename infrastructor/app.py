@@ -99,10 +99,10 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
             audit=audit,
             metrics=metrics,
             plans=PostgresPlanStore(database),
-            drives=PostgresDriveStore(database),
-            cancels=cancels,
             events=events,
             containers=containers,
+            drives=PostgresDriveStore(database),
+            cancels=cancels,
             read_only=settings.read_only,
             opted_in=(Interface.MCP,) if settings.mcp_exec else (),
             human_approval=settings.destroy_approval == "human",
@@ -114,8 +114,8 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
         await register_this_machine(devices)
         scheduler = Scheduler()
         scheduler.every(settings.metrics_interval_s, "metrics", partial(collect_metrics, service))
-        scheduler.every(settings.drives_interval_s, "drives", partial(collect_drives, service))
         scheduler.every(settings.containers_interval_s, "containers", partial(collect_containers, service))
+        scheduler.every(settings.drives_interval_s, "drives", partial(collect_drives, service))
         scheduler.every(_RETENTION_EVERY_S, "retention", partial(_apply_retention, database, settings))
         scheduler.every(_SETTLE_EVERY_S, "memory", _settle)
 

@@ -17,15 +17,7 @@ from infrastructor.domains.system.operations import OPERATIONS as SYSTEM
 from infrastructor.operation import Operation
 
 CATALOG: tuple[Operation[Any, Any], ...] = (
-    *DEVICES,
-    *CONTAINERS,
-    *EVENTS,
-    *SYSTEM,
-    *DRIVES,
-    *LOGS,
-    *PACKAGES,
-    *NETWORK,
-    *OPERATION_RUNS,
-)
+    *DEVICES, *CONTAINERS, *EVENTS, *SYSTEM, *DRIVES, *LOGS, *PACKAGES, *OPERATION_RUNS,
+)  # fmt: skip
 
 COMPLETIONS: Mapping[str, Source] = {**DEVICE_COMPLETIONS}

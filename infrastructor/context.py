@@ -18,6 +18,7 @@ from infrastructor.errors import (
     ParseError,
     UndeclaredCommand,
 )
+from infrastructor.events import EventBus
 from infrastructor.flight import Flight
 from infrastructor.operation import Answer, Operation, Params, Result
 from infrastructor.ports import (
@@ -96,6 +97,14 @@ class RunContext:
         return self.service.metrics
 
     @property
+    def events(self) -> EventBus:
+        return self.service.events
+
+    @property
+    def containers(self) -> ContainerStore:
+        return self.service.containers
+
+    @property
     def drives(self) -> DriveStore | None:
         return self.service.drives
 
@@ -106,14 +115,6 @@ class RunContext:
     @property
     def plans(self) -> PlanStore:
         return self.service.plan_store
-
-    @property
-    def events(self) -> EventBus:
-        return self.service.events
-
-    @property
-    def containers(self) -> ContainerStore:
-        return self.service.containers
 
     def operation(self, name: str) -> Operation[Any, Any]:
         return self.service.operation(name)

@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 from infrastructor.command import Command
 from infrastructor.container_store import ContainerStore
 from infrastructor.engine import EngineQuery, Reply
+from infrastructor.events import EventBus
 from infrastructor.ports import (
     CacheState,
     Caller,
@@ -34,7 +35,6 @@ from infrastructor.ports import (
     DeviceRegistry,
     DriveStore,
     Effect,
-    EventBus,
     Interface,
     MetricStore,
     PlanStore,
@@ -186,6 +186,12 @@ class Context(Protocol):
     def metrics(self) -> MetricStore: ...
 
     @property
+    def events(self) -> EventBus: ...
+
+    @property
+    def containers(self) -> ContainerStore: ...
+
+    @property
     def drives(self) -> DriveStore | None:
         """The history of drives, where one is kept."""
         ...
@@ -195,12 +201,6 @@ class Context(Protocol):
 
     @property
     def plans(self) -> PlanStore: ...
-
-    @property
-    def events(self) -> EventBus: ...
-
-    @property
-    def containers(self) -> ContainerStore: ...
 
     def recall(self) -> Any:
         """What the previous run of this operation on this device left with `remember`, or None."""

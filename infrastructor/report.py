@@ -10,8 +10,9 @@ from time import monotonic
 from typing import Any, Protocol
 
 from infrastructor.errors import InfrastructorError
+from infrastructor.events import EventBus
 from infrastructor.health import HealthReport, PartHealth, State
-from infrastructor.ports import AuditLog, DeviceRegistry, EventBus, SSHClient
+from infrastructor.ports import AuditLog, DeviceRegistry, SSHClient
 from infrastructor.scheduler import Scheduler
 from infrastructor.version import installed_version
 from infrastructor.watchers.fleet import ContainerWatchers

@@ -32,6 +32,7 @@ from infrastructor.errors import (
     RequestTooLarge,
     Unauthenticated,
 )
+from infrastructor.events import EventBus
 from infrastructor.flight import Flight, Flights
 from infrastructor.ids import uuid7
 from infrastructor.operation import Answer, DestroyParams, DeviceParams, Operation, Params, Result
@@ -49,7 +50,6 @@ from infrastructor.ports import (
     DeviceRegistry,
     DriveStore,
     Effect,
-    EventBus,
     Interface,
     MetricStore,
     PlanStore,
@@ -96,9 +96,9 @@ class UnifiedDataCollectionService:
         self.cache = cache
         self.audit = audit
         self.metrics = metrics
-        self.drives = drives
         self.events = events
         self.containers = containers
+        self.drives = drives
         self.read_only = read_only
         self.opted_in = frozenset(opted_in)
         self.human_approval = human_approval

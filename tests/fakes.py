@@ -17,6 +17,7 @@ from infrastructor.errors import (
     InfrastructorError,
     SubscriberTooSlow,
 )
+from infrastructor.events import Event, EventFilter, Severity
 from infrastructor.ids import uuid7
 from infrastructor.ports import (
     ApiToken,
@@ -31,14 +32,11 @@ from infrastructor.ports import (
     DriveSample,
     EngineCall,
     EngineReply,
-    Event,
-    EventFilter,
     HostKey,
     LinkState,
     LinkStatus,
     MetricSample,
     Role,
-    Severity,
     StoredPlan,
     Via,
 )
@@ -303,21 +301,6 @@ class FakeMetrics:
         return [row for row in self.samples if row.device_id == device_id and row.timestamp >= since][:limit]
 
 
-class FakeDrives:
-    """DriveStore over a list."""
-
-    def __init__(self) -> None:
-        self.samples: list[DriveSample] = []
-
-    async def add(self, samples: Sequence[DriveSample]) -> None:
-        self.samples += samples
-
-    async def history(self, device_id: UUID, since: datetime) -> Sequence[DriveSample]:
-        mine = sorted((row for row in self.samples if row.device_id == device_id), key=lambda row: row.sampled_at)
-        last_before = {row.drive: row for row in mine if row.sampled_at < since}
-        return [*last_before.values(), *(row for row in mine if row.sampled_at >= since)]
-
-
 class FakeEvents:
     """EventBus over a list."""
 
@@ -478,3 +461,18 @@ def _bucket(start: datetime, rows: Sequence[ContainerSample], gained: Mapping[st
         written_bytes=gained.get("written_bytes"),
         pids_max=max((row.pids for row in rows if row.pids is not None), default=None),
     )
+
+
+class FakeDrives:
+    """DriveStore over a list."""
+
+    def __init__(self) -> None:
+        self.samples: list[DriveSample] = []
+
+    async def add(self, samples: Sequence[DriveSample]) -> None:
+        self.samples += samples
+
+    async def history(self, device_id: UUID, since: datetime) -> Sequence[DriveSample]:
+        mine = sorted((row for row in self.samples if row.device_id == device_id), key=lambda row: row.sampled_at)
+        last_before = {row.drive: row for row in mine if row.sampled_at < since}
+        return [*last_before.values(), *(row for row in mine if row.sampled_at >= since)]

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from infrastructor.errors import DatabaseOperationError
+from infrastructor.events import Event, Severity
 from infrastructor.ids import uuid7
-from infrastructor.ports import Event, Severity
 from infrastructor.storage.pool import sqlstate_of
 
 logger = logging.getLogger(__name__)

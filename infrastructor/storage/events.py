@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from infrastructor.errors import DatabaseOperationError
-from infrastructor.ports import Event, EventFilter, Severity
+from infrastructor.events import Event, EventFilter, Severity
 from infrastructor.storage import sql
 from infrastructor.storage.event_queue import EventQueue
 from infrastructor.storage.listener import Listener
@@ -46,14 +46,14 @@ class PostgresEventBus:
             subscription.end(None)
 
     async def publish(self, events: Sequence[Event]) -> bool:
-        """Return once stored, or False once it is known that PostgreSQL is away; see `ports.EventBus`."""
+        """Return once stored, or False once it is known that PostgreSQL is away; see `events.EventBus`."""
         return await self._queue.put(events)
 
     @asynccontextmanager
     async def subscribe(
         self, *topics: str, device_id: UUID | None = None, after: int | None = None
     ) -> AsyncIterator[AsyncIterator[Event]]:
-        """Events in order; see `ports.EventBus`."""
+        """Events in order; see `events.EventBus`."""
         wanted = EventFilter(topics=topics, device_id=device_id)
         if after is None:
             try:

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 
 from infrastructor.errors import InfrastructorError, SubscriberTooSlow
-from infrastructor.ports import Event, EventFilter
+from infrastructor.events import Event, EventFilter
 
 MAX_BEHIND = 2000
 

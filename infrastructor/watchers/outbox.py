@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from infrastructor.ports import Event, EventBus
+from infrastructor.events import Event, EventBus
 
 MOST = 5000
 

@@ -16,7 +16,7 @@ from infrastructor.errors import CommandFailed, ValidationFailed
 from infrastructor.ports import Caller, Device, Interface, Role
 from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.ssh.client import AsyncSSHClient
-from tests.fakes import FakeAudit, FakeCache, FakeDevices, FakeMetrics, FakePlans
+from tests.fakes import FakeAudit, FakeCache, FakeContainers, FakeDevices, FakeEvents, FakeMetrics, FakePlans
 from tests.support.programs import need_root, program
 from tests.support.sshd import client, registry, ssh_folder, ssh_host, sshd  # noqa: F401
 
@@ -33,6 +33,8 @@ async def service(client: AsyncSSHClient, ssh_host: Device) -> AsyncIterator[Uni
         audit=FakeAudit(),
         metrics=FakeMetrics(),
         plans=FakePlans(),
+        events=FakeEvents(),
+        containers=FakeContainers(),
     )
     yield running
     await running.drain()

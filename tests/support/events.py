@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
+from infrastructor.events import Event
 from infrastructor.ids import uuid7
-from infrastructor.ports import Event
 
 
 def event(kind: str = "container.start", **fields: Any) -> Event:

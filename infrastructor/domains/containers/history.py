@@ -13,8 +13,9 @@ from infrastructor.container_store import SampleBucket, StateChange
 from infrastructor.domains.containers.models import ContainerRef
 from infrastructor.domains.containers.rows import short_image
 from infrastructor.errors import NotFound, ValidationFailed
+from infrastructor.events import Event, EventFilter
 from infrastructor.operation import PLAIN, Context, DeviceParams, Result, operation
-from infrastructor.ports import Effect, Event, EventFilter
+from infrastructor.ports import Effect
 from infrastructor.times import Span, Until, When, moment, span
 
 N = TypeVar("N", int, float)

@@ -246,11 +246,11 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     container_stats,
     container_health,
     container_get,
+    container_history,
     container_logs,
     container_start,
     container_stop,
     container_restart,
     container_remove,
     container_exec,
-    container_history,
 )

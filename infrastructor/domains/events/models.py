@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import Field
 
+from infrastructor.events import Event, Severity
 from infrastructor.operation import Result
-from infrastructor.ports import Event, Severity
 
 
 class EventRow(Result):

@@ -6,9 +6,10 @@ from pydantic import Field, StringConstraints
 
 from infrastructor.domains.events.models import EventList, EventRow
 from infrastructor.errors import DeviceNotFound
+from infrastructor.events import EventFilter, Severity
 from infrastructor.operation import PLAIN, Context, DeviceName, Operation, Params, operation
 from infrastructor.paging import ROWS_BUDGET, Limit
-from infrastructor.ports import Effect, EventFilter, Severity
+from infrastructor.ports import Effect
 from infrastructor.times import Until, When, moment
 
 # A sequence and the way it is read from there: newer rows come in while one pages, so an offset would not do.

@@ -146,6 +146,8 @@ async def test_the_printed_rules_are_enough_for_drive_health(client: AsyncSSHCli
         audit=fakes.FakeAudit(),
         metrics=fakes.FakeMetrics(),
         plans=fakes.FakePlans(),
+        events=fakes.FakeEvents(),
+        containers=fakes.FakeContainers(),
         drives=fakes.FakeDrives(),
     )
     caller = Caller(principal="anna", role=Role.VIEWER, interface=Interface.CLI)

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from infrastructor.errors import SubscriberTooSlow
+from infrastructor.events import Event, EventBus, EventFilter, Severity
 from infrastructor.ids import uuid7
-from infrastructor.ports import Event, EventBus, EventFilter, Severity
 from infrastructor.storage import event_queue, subscription
 from infrastructor.storage.events import PostgresEventBus
 from infrastructor.storage.pool import Database

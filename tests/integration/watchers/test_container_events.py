@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from infrastructor.errors import EngineUnavailable
-from infrastructor.ports import Capabilities, Device, Event, EventFilter, Severity
+from infrastructor.events import Event, EventFilter, Severity
+from infrastructor.ports import Capabilities, Device
 from infrastructor.ssh import AsyncSSHClient
 from infrastructor.ssh.engine import Engine
 from infrastructor.watchers import containers as module

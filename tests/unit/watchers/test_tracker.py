@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infrastructor.container_store import ContainerState
-from infrastructor.ports import Severity
+from infrastructor.events import Severity
 from infrastructor.watchers.engine_events import EngineEvent
 from infrastructor.watchers.tracker import Difference, Tracker
 from tests.fakes import device
