@@ -17,7 +17,15 @@ from infrastructor.domains.system.operations import OPERATIONS as SYSTEM
 from infrastructor.operation import Operation
 
 CATALOG: tuple[Operation[Any, Any], ...] = (
-    *DEVICES, *CONTAINERS, *EVENTS, *SYSTEM, *DRIVES, *LOGS, *PACKAGES, *OPERATION_RUNS,
-)  # fmt: skip
+    *DEVICES,
+    *CONTAINERS,
+    *EVENTS,
+    *SYSTEM,
+    *DRIVES,
+    *LOGS,
+    *PACKAGES,
+    *NETWORK,
+    *OPERATION_RUNS,
+)
 
 COMPLETIONS: Mapping[str, Source] = {**DEVICE_COMPLETIONS}
