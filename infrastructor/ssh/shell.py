@@ -257,11 +257,15 @@ class ShellLane:
         if own:
             text.ran(took, spoke=bool(request.err))
         if took > SLOW_S:
-            if text.quiet and text not in slow:
+            # The first of a group keeps nobody back, and its time holds the way there and any lateness of ours.
+            if text.quiet and text not in slow and self._holds_back(request):
                 slow.append(text)
                 del slow[:-SLOW_KEPT]
-        elif own and text.quiet and text in slow:
+        elif text.quiet and text in slow:
             slow.remove(text)
+
+    def _holds_back(self, request: Request) -> bool:
+        return bool(self._err.queue) and request in self._err.queue[0].requests[1:]
 
     def _finish(self, request: Request, now: float) -> None:
         if request.unclear:
