@@ -31,7 +31,6 @@ from infrastructor.ports import (
     DeviceRegistry,
     DriveStore,
     Effect,
-    EventBus,
     Lane,
     MetricStore,
     PlanStore,
