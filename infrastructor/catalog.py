@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from infrastructor.completion import Source
+from infrastructor.domains.containers.operations import COMPLETIONS as CONTAINER_COMPLETIONS
 from infrastructor.domains.containers.operations import OPERATIONS as CONTAINERS
 from infrastructor.domains.devices.operations import COMPLETIONS as DEVICE_COMPLETIONS
 from infrastructor.domains.devices.operations import OPERATIONS as DEVICES
@@ -28,4 +29,4 @@ CATALOG: tuple[Operation[Any, Any], ...] = (
     *OPERATION_RUNS,
 )
 
-COMPLETIONS: Mapping[str, Source] = {**DEVICE_COMPLETIONS}
+COMPLETIONS: Mapping[str, Source] = {**DEVICE_COMPLETIONS, **CONTAINER_COMPLETIONS}

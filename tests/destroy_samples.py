@@ -3,9 +3,11 @@
 `tests/integration/test_confirmation.py` fails for an operation of the catalogue that has none.
 """
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from infrastructor.ports import CommandOutput
@@ -19,6 +21,7 @@ class Sample:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     other: Mapping[str, Any] | None = None  # other valid arguments; None when it takes none but the device
     outputs: Mapping[str, CommandOutput] = field(default_factory=dict)  # of FakeSSH, by the first word of the line
+    replies: Mapping[str, bytes] = field(default_factory=dict)  # of its engine, by path
     disturb: Callable[[World], Awaitable[None]]
 
 
@@ -31,8 +34,25 @@ async def degrade_pool(world: World) -> None:
     world.ssh.outputs["zpool"] = CommandOutput(exit_status=0, stdout=b"tank\tDEGRADED\t1\n")
 
 
+CONTAINER = "/containers/web/json"
+RUNNING = (Path(__file__).parent / "fixtures/containers/QueryContainer/docker-20.10.out").read_bytes()
+
+
+async def restart_container(world: World) -> None:
+    """Somebody started it anew: the same container, but not the run that was looked at."""
+    inspected = json.loads(RUNNING)
+    inspected["State"]["StartedAt"] = "2031-01-01T00:00:00.0Z"
+    world.ssh.replies[CONTAINER] = json.dumps(inspected).encode()
+
+
 SAMPLES: dict[str, Sample] = {
     "device_remove": Sample(disturb=touch_device),
+    "container_remove": Sample(
+        arguments={"container": "web", "force": True},
+        other={"remove_volumes": True},
+        replies={CONTAINER: RUNNING},
+        disturb=restart_container,
+    ),
 }
 
 OF_THE_TESTS: dict[str, Sample] = {

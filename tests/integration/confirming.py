@@ -65,6 +65,7 @@ class Fortress:
             devices=FakeDevices(device("nas"), device("web-1")),
         )
         self.world.ssh.outputs.update(sample.outputs)
+        self.world.ssh.replies.update(sample.replies)
         self._secrets: dict[tuple[Role, str | None], str] = {}
 
     def _counting(self, operation: Operation[Any, Any]) -> Operation[Any, Any]:
@@ -164,8 +165,8 @@ def words_of(operation: Operation[Any, Any], arguments: dict[str, Any]) -> Seque
     for field in fields_of(operation):
         if field.name not in arguments:
             continue
-        value = str(arguments[field.name])
-        words += [value] if field.required else [f"--{field.name.replace('_', '-')}", value]
+        value, option = arguments[field.name], f"--{field.name.replace('_', '-')}"
+        words += [str(value)] if field.required else [option] if value is True else [option, str(value)]
     return words
 
 

@@ -9,7 +9,19 @@ from pathlib import Path
 import pytest
 
 from infrastructor.storage.pool import Database
+from tests.support.docker import docker_engine as docker_engine  # noqa: PLC0414 - fixtures, one of each for all folders
+from tests.support.docker import docker_host as docker_host  # noqa: PLC0414
+from tests.support.docker import stdio_host as stdio_host  # noqa: PLC0414
+from tests.support.podman import podman_engine as podman_engine  # noqa: PLC0414
+from tests.support.podman import podman_host as podman_host  # noqa: PLC0414
 from tests.support.postgres import TestPostgres
+from tests.support.sshd import client as client  # noqa: PLC0414
+from tests.support.sshd import plain_user as plain_user  # noqa: PLC0414
+from tests.support.sshd import registry as registry  # noqa: PLC0414
+from tests.support.sshd import ssh_folder as ssh_folder  # noqa: PLC0414
+from tests.support.sshd import ssh_host as ssh_host  # noqa: PLC0414
+from tests.support.sshd import sshd as sshd  # noqa: PLC0414
+from tests.support.sshd import start_sshd as start_sshd  # noqa: PLC0414
 from tests.support.valkey import TestValkey
 
 logging.getLogger("alembic").setLevel(logging.WARNING)

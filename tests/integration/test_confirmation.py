@@ -129,6 +129,7 @@ async def test_a_token_for_another_device(attacker: Attacker) -> None:
 async def test_a_token_of_another_operation(attacker: Attacker, fortress: Fortress, world: World, door: str) -> None:
     other = next(operation for operation in DESTROYING if operation is not attacker.operation)
     fortress.world.ssh.outputs.update(sample_of(other.name).outputs)
+    fortress.world.ssh.replies.update(sample_of(other.name).replies)
     token = await Attacker(fortress, world, other, door).plan()
     await attacker.is_refused("plan_rejected", plan_token=token)
     await attacker.recorded("plan_rejected")

@@ -18,13 +18,12 @@ from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.ssh.client import AsyncSSHClient
 from tests.fakes import FakeAudit, FakeCache, FakeContainers, FakeDevices, FakeEvents, FakeMetrics, FakePlans
 from tests.support.programs import need_root, program
-from tests.support.sshd import client, registry, ssh_folder, ssh_host, sshd  # noqa: F401
 
 VIEWER = Caller(principal="anna", role=Role.VIEWER, interface=Interface.CLI)
 
 
 @pytest.fixture
-async def service(client: AsyncSSHClient, ssh_host: Device) -> AsyncIterator[UnifiedDataCollectionService]:  # noqa: F811
+async def service(client: AsyncSSHClient, ssh_host: Device) -> AsyncIterator[UnifiedDataCollectionService]:
     running = UnifiedDataCollectionService(
         operations=CATALOG,
         devices=FakeDevices(ssh_host, ssh_host.model_copy(update={"id": uuid4(), "hostname": "other"})),

@@ -39,6 +39,8 @@ class DockerEngine:
         need_root()
         (self.run_folder / "sshd").mkdir(parents=True, exist_ok=True)
         command = [
+            # It ends with the tests, even when those are killed.
+            *(program("setpriv"), "--pdeathsig", "TERM"),
             program("dockerd"),
             *("--data-root", str(self.folder / "data"), "--exec-root", str(self.folder / "exec")),
             *("--pidfile", str(self.folder / "dockerd.pid"), "-H", f"unix://{self.socket}"),
@@ -90,10 +92,12 @@ class DockerEngine:
         return found
 
     def remove_all(self) -> None:
-        """Every container, however stubborn."""
-        names = self.docker("ps", "-aq", check=False).split()
-        if names:
-            self.docker("rm", "-f", *names, check=False)
+        """Every container, however stubborn, and every volume and network that was made for it."""
+        for kind, remove in (("ps", ("rm", "-f")), ("volume ls", ("volume", "rm")), ("network ls", ("network", "rm"))):
+            own = ("--filter", "type=custom") if kind == "network ls" else ("-a",) if kind == "ps" else ()
+            names = self.docker(*kind.split(), "-q", *own, check=False).split()
+            if names:
+                self.docker(*remove, *names, check=False)
 
     def import_busybox(self, *tags: str) -> None:
         """An image of nothing but BusyBox, under these names."""

@@ -5,13 +5,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from infrastructor.operation import DestroyResult, Result
+from infrastructor.operation import DestroyResult, Result, completes
 from infrastructor.ports import Via
 
 ContainerRef = Annotated[
     str,
     StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$"),
-    Field(description="Name, id or unique start of an id."),
+    Field(description="Name, id or unique start of an id.", json_schema_extra=completes("container")),
 ]
 
 

@@ -1,11 +1,13 @@
 """Operations that look at containers. What changes them is in `change_operations`."""
 
 import asyncio
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Literal
 
 from pydantic import Field
 
+from infrastructor.completion import Source, listed
 from infrastructor.domains.containers import health, listing, record, statistics
 from infrastructor.domains.containers.cgroups import Cgroups, Reading
 from infrastructor.domains.containers.change_operations import (
@@ -254,3 +256,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     container_remove,
     container_exec,
 )
+
+COMPLETIONS: Mapping[str, Source] = {
+    "container": listed(container_list, lambda found: [row.name for row in found.containers], limit=500)
+}

@@ -6,13 +6,12 @@ import pytest
 
 from infrastructor.ssh import AsyncSSHClient
 from tests.support.containers import Host
-from tests.support.docker import DockerEngine, docker_engine, docker_host, stdio_host  # noqa: F401
-from tests.support.podman import podman_engine, podman_host  # noqa: F401
-from tests.support.sshd import Sshd, client, plain_user, registry, ssh_folder, start_sshd  # noqa: F401
+from tests.support.docker import DockerEngine
+from tests.support.sshd import Sshd
 
 
 @pytest.fixture
-async def host(client: AsyncSSHClient, docker_host: Sshd, docker_engine: DockerEngine) -> AsyncIterator[Host]:  # noqa: F811
+async def host(client: AsyncSSHClient, docker_host: Sshd, docker_engine: DockerEngine) -> AsyncIterator[Host]:
     """The engine by its socket; every container is gone afterwards."""
     yield Host(client, docker_host.device("nas"), docker_engine)
     docker_engine.remove_all()
@@ -21,10 +20,10 @@ async def host(client: AsyncSSHClient, docker_host: Sshd, docker_engine: DockerE
 @pytest.fixture(params=["socket", "stdio", "cli"])
 async def every_way(
     request: pytest.FixtureRequest,
-    client: AsyncSSHClient,  # noqa: F811
-    docker_host: Sshd,  # noqa: F811
-    stdio_host: Sshd,  # noqa: F811
-    docker_engine: DockerEngine,  # noqa: F811
+    client: AsyncSSHClient,
+    docker_host: Sshd,
+    stdio_host: Sshd,
+    docker_engine: DockerEngine,
 ) -> AsyncIterator[Host]:
     """The same engine by each of the three ways to it."""
     server = stdio_host if request.param == "stdio" else docker_host

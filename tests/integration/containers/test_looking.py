@@ -5,17 +5,21 @@ import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
 
 import docker
+from infrastructor.catalog import COMPLETIONS
+from infrastructor.completion import Lookup
 from infrastructor.errors import Conflict, EngineForbidden, EngineStopped, NotFound, ValidationFailed
 from infrastructor.ports import CacheState
 from infrastructor.ssh import AsyncSSHClient
 from tests.support.containers import Host
 from tests.support.docker import IMAGE, DockerEngine
+from tests.support.sshd import free_port
 from tests.support.wait import until
 from tests.test_catalog import tokens
 
@@ -29,7 +33,8 @@ def rows(result: Any) -> list[Mapping[str, Any]]:
 
 
 async def test_a_list_tells_state_ports_and_stack_by_every_way(every_way: Host, request: pytest.FixtureRequest) -> None:
-    every_way.run("web", options=(*STACK, "-p", "127.0.0.1:18080:80", "-p", "18443:18443"))
+    one, two = sorted((free_port(), free_port()), key=str)
+    every_way.run("web", options=(*STACK, "-p", f"127.0.0.1:{two}:80", "-p", f"{one}:{one}"))
     every_way.run("crashed", "sh", "-c", "exit 3")
     await until(lambda: every_way.state("crashed")["Status"] == "exited")
     result = await every_way.ask("container_list")
@@ -42,7 +47,7 @@ async def test_a_list_tells_state_ports_and_stack_by_every_way(every_way: Host, 
             "name": "web",
             "image": "busybox",
             "state": "running",
-            "ports": ["18443", "127.0.0.1:18080->80"],
+            "ports": [str(one), f"127.0.0.1:{two}->80"],
             "stack": "media",
         },
     ]
@@ -193,6 +198,18 @@ async def test_fifty_containers_cost_few_tokens(host: Host) -> None:
     answer = await host.answer("container_list")
     assert len(answer.result.containers) == 50
     assert tokens(answer.body.decode()) <= 1500
+
+
+async def test_containers_are_offered_for_completion_by_device(host: Host) -> None:
+    for name in ("web", "db"):
+        host.engine.docker("create", "--name", name, IMAGE, "true")
+
+    async def offered(**arguments: str) -> list[str]:
+        lookup = SimpleNamespace(arguments=arguments, ask=lambda what, given: host.ask(what.name, **given))
+        return sorted(await COMPLETIONS["container"](cast(Lookup, lookup)))
+
+    assert await offered(device="nas") == ["db", "web"]
+    assert await offered() == []
 
 
 async def test_a_login_that_may_not_use_the_engine_is_told_what_to_do(host: Host, plain_user: str) -> None:

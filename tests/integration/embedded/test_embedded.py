@@ -409,4 +409,5 @@ def _files(path: Path) -> list[Path]:
 def _write(path: Path, text: str, mode: int = 0o644) -> None:
     path.write_text(text)
     path.chmod(mode)
-    path.parent.chmod(path.parent.stat().st_mode | 0o011)
+    if mode & 0o111:
+        path.parent.chmod(0o755)  # whoever may run it must get there

@@ -10,9 +10,9 @@ from infrastructor.errors import EngineUnavailable
 from infrastructor.ports import Caller, Device, EngineCall, EngineReply, Interface, Role
 from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.ssh import AsyncSSHClient
-from tests.fakes import FakeAudit, FakeCache, FakeDevices, FakeMetrics, FakePlans
-from tests.support.docker import DockerEngine, docker_engine, docker_host, stdio_host  # noqa: F401
-from tests.support.sshd import Sshd, client, plain_user, registry, ssh_folder  # noqa: F401
+from tests.fakes import FakeAudit, FakeCache, FakeContainers, FakeDevices, FakeEvents, FakeMetrics, FakePlans
+from tests.support.docker import DockerEngine
+from tests.support.sshd import Sshd
 
 VIEWER = Caller(principal="vera", role=Role.VIEWER, interface=Interface.MCP)
 
@@ -42,6 +42,8 @@ def asker(ssh: Any, device: Device) -> Ask:
         audit=FakeAudit(),
         metrics=FakeMetrics(),
         plans=FakePlans(),
+        events=FakeEvents(),
+        containers=FakeContainers(),
     )
 
     async def ask(operation_name: str, /, **arguments: Any) -> Any:
@@ -54,9 +56,9 @@ def asker(ssh: Any, device: Device) -> Ask:
 
 @pytest.fixture
 async def ask(
-    client: AsyncSSHClient,  # noqa: F811
-    docker_host: Sshd,  # noqa: F811
-    docker_engine: DockerEngine,  # noqa: F811
+    client: AsyncSSHClient,
+    docker_host: Sshd,
+    docker_engine: DockerEngine,
 ) -> AsyncIterator[Ask]:
     """The engine by its socket; every container is gone afterwards."""
     yield asker(client, docker_host.device("nas"))
@@ -67,10 +69,10 @@ async def ask(
 @pytest.fixture(params=["socket", "stdio", "cli"])
 async def ask_every_way(
     request: pytest.FixtureRequest,
-    client: AsyncSSHClient,  # noqa: F811
-    docker_host: Sshd,  # noqa: F811
-    stdio_host: Sshd,  # noqa: F811
-    docker_engine: DockerEngine,  # noqa: F811
+    client: AsyncSSHClient,
+    docker_host: Sshd,
+    stdio_host: Sshd,
+    docker_engine: DockerEngine,
 ) -> AsyncIterator[Ask]:
     """The same engine by each of the three ways to it."""
     server = stdio_host if request.param == "stdio" else docker_host

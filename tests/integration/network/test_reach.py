@@ -20,7 +20,8 @@ from tests.integration.ssh.test_small_systems import APPLETS, Dropbear, connecte
 from tests.support.programs import need_root, program
 from tests.support.sshd import Sshd, local_device
 
-pytestmark = pytest.mark.timeout(120)
+# In the group, for its interfaces show among the routes that the tests of networks compare.
+pytestmark = [pytest.mark.xdist_group("docker"), pytest.mark.timeout(120)]
 
 
 class Pages(http.server.BaseHTTPRequestHandler):
