@@ -115,10 +115,10 @@ async def settle(dsn: str, spool: Path) -> list[Any]:
     async with audit_log(dsn, spool) as log:
         deadline = time.monotonic() + 30
         while True:
+            # Asked before the rows: what is replayed in between is not among them yet.
+            replayed = log.statistics()["spooled"] == 0
             found = await rows(dsn, "SELECT operation_id::text AS id, outcome FROM data_collection_audit")
-            if time.monotonic() > deadline or (
-                log.statistics()["spooled"] == 0 and all(row["outcome"] != "started" for row in found)
-            ):
+            if time.monotonic() > deadline or (replayed and all(row["outcome"] != "started" for row in found)):
                 return found
             await asyncio.sleep(0.05)
 

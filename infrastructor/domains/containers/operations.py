@@ -167,15 +167,22 @@ async def container_stats(ctx: Context, params: StatsParams) -> ContainerStats:
 
 
 async def _read(ctx: Context, running: list[Row]) -> tuple[Cgroups, Reading | None]:
-    """Counters now, and an earlier reading to compare them with: the last run's, or one taken just before."""
-    remembered: Reading | None = ctx.recall()
-    if remembered is not None and all(row.id in remembered.containers for row in running):
+    """Counters now, and an earlier reading to compare them with: a remembered one, or one taken just before.
+
+    The last two that are far enough apart are remembered, so that quick questions find one that is old enough.
+    """
+    kept: tuple[Reading, ...] = ctx.recall() or ()
+    if any(all(row.id in reading.containers for row in running) for reading in kept):
         cgroups = await ctx.run(ReadCgroups())
-        if _SHORTEST_S <= cgroups.last.uptime_s - remembered.uptime_s <= _FRESH_S:
-            ctx.remember(cgroups.last)
-            return cgroups, remembered
+        now = cgroups.last.uptime_s
+        for reading in reversed(kept):
+            known = all(row.id in reading.containers for row in running)
+            if known and _SHORTEST_S <= now - reading.uptime_s <= _FRESH_S:
+                if now - kept[-1].uptime_s >= _SHORTEST_S:
+                    ctx.remember((kept[-1], cgroups.last))
+                return cgroups, reading
     cgroups = await ctx.run(ReadCgroupsTwice())
-    ctx.remember(cgroups.last)
+    ctx.remember(cgroups.readings)
     return cgroups, cgroups.readings[0] if len(cgroups.readings) > 1 else None
 
 

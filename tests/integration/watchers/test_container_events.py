@@ -278,7 +278,7 @@ async def test_a_login_that_may_only_use_the_program_is_followed_by_it(
     await watching.following()
     await until(lambda: len(watching.of("web")) == 4, 30)
     assert watching.of("web") == ["create", "start", "kill", "die"]
-    assert [gap.data["complete"] for gap in watching.gaps] == [True]
+    await until(lambda: [gap.data["complete"] for gap in watching.gaps] == [True], 30)
 
 
 async def test_a_device_without_an_engine_is_left_alone(
