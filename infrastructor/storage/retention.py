@@ -121,7 +121,8 @@ async def _drop_expired(database: Database, table: str, step: Step, cutoff: date
         try:
             await _drop(database, row["name"])
         except DatabaseOperationError as error:
-            if sqlstate_of(error) != LOCK_NOT_AVAILABLE:
+            # XX000 is what PostgreSQL says when another server drops the partition at the same moment.
+            if sqlstate_of(error) not in {LOCK_NOT_AVAILABLE, "XX000"}:
                 raise
             logger.info("a partition is in use, left for later", extra={"partition": row["name"]})
             continue

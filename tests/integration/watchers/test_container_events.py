@@ -270,14 +270,14 @@ async def test_a_login_that_may_only_use_the_program_is_followed_by_it(
     monkeypatch.setattr(Engine, "ask", refuse)
     watching = await watch(docker_host.device())
     assert watching.watcher.state.mode == "cli"
-    await docker(docker_engine, "run", "-d", "--name", "web", IMAGE, "sleep", "1000")
-    await until(lambda: len(watching.of("web")) == 2, 30)
+    await docker(docker_engine, "run", "-d", "--name", "followed", IMAGE, "sleep", "1000")
+    await until(lambda: len(watching.of("followed")) == 2, 30)
     docker_host.kill_sessions()
     await watching.interrupted()
-    await docker(docker_engine, "kill", "web")
+    await docker(docker_engine, "kill", "followed")
     await watching.following()
-    await until(lambda: len(watching.of("web")) == 4, 30)
-    assert watching.of("web") == ["create", "start", "kill", "die"]
+    await until(lambda: len(watching.of("followed")) == 4, 30)
+    assert watching.of("followed") == ["create", "start", "kill", "die"]
     await until(lambda: [gap.data["complete"] for gap in watching.gaps] == [True], 30)
 
 
