@@ -68,7 +68,7 @@ class Engine:
             except Lost as error:
                 # A kept connection may have been closed by the other side meanwhile; reading twice harms nobody.
                 if attempt == 1 and not fresh and not error.answered:
-                    self._idle.clear()
+                    self.close()
                     continue
                 raise self._broken(error) from error
             if connection.is_open:
@@ -115,6 +115,7 @@ class Engine:
         self.link.last_used = self._loop.time()
 
     def close(self) -> None:
+        """Close the connections nobody uses just now."""
         for connection, _ in self._idle:
             connection.close()
         self._idle.clear()
