@@ -38,7 +38,7 @@ from infrastructor.storage.tokens import PostgresTokenStore
 from infrastructor.tokens import Tokens, ensure_admin_token
 from infrastructor.watchers.containers import ContainerWatcher
 from infrastructor.watchers.fleet import ContainerWatchers
-from infrastructor.watchers.listing import list_containers
+from infrastructor.watchers.listing import CONTAINER_ANSWERS, list_containers
 
 logger = logging.getLogger(__name__)
 
@@ -126,6 +126,7 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
                 bus=events,
                 store=containers,
                 list_containers=partial(list_containers, ssh),
+                outdate=lambda device: service.outdate(device.id, CONTAINER_ANSWERS),
                 connecting=connecting,
             )
 

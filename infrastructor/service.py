@@ -397,9 +397,13 @@ class UnifiedDataCollectionService:
         )
 
     async def _invalidate(self, operation: Operation[P, R], record: AuditRecord) -> None:
-        self._flights.outdate(record.device_id)
-        for data_type in operation.invalidates:
-            await self.cache.invalidate(data_type, str(record.device_id or "all"))
+        await self.outdate(record.device_id, operation.invalidates)
+
+    async def outdate(self, device_id: UUID | None, data_types: Sequence[str]) -> None:
+        """Something changed there: no answer from before is given again, kept or joined."""
+        self._flights.outdate(device_id)
+        for data_type in data_types:
+            await self.cache.invalidate(data_type, str(device_id or "all"))
 
     def _record(
         self, operation: Operation[Any, Any], caller: Caller, parent_id: UUID | None, params: Params | None = None

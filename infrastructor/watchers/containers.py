@@ -36,10 +36,14 @@ QUIET_AT_MOST_S = 15.0
 STABLE_S = 1.0  # a difference must still be there after so long, with no event in between
 
 Lister = Callable[[Device], Awaitable[Sequence[ContainerState]]]
+Outdate = Callable[[Device], Awaitable[None]]
 
 
 class ContainerWatcher:
-    """`run` goes on until cancelled. `connecting` limits how many of all watchers connect at once."""
+    """`run` goes on until cancelled. `connecting` limits how many of all watchers connect at once.
+
+    `outdate` is told when cached answers about the device's containers are no longer true.
+    """
 
     def __init__(
         self,
@@ -49,6 +53,7 @@ class ContainerWatcher:
         bus: EventBus,
         store: ContainerStore,
         list_containers: Lister,
+        outdate: Outdate,
         connecting: asyncio.Semaphore,
     ) -> None:
         self.device = device
@@ -57,6 +62,8 @@ class ContainerWatcher:
         self._bus = bus
         self._store = store
         self._list = list_containers
+        self._outdate = outdate
+        self._happened = asyncio.Event()
         self._connecting = connecting
         self._outbox = Outbox(bus)
         self._tracker = Tracker(device)
@@ -68,9 +75,16 @@ class ContainerWatcher:
         self._heard = self._probed = self._loop.time()
 
     async def run(self) -> None:
-        async with self._outbox:
+        async with self._outbox, _running(self._keep_answers_true()):
             await self._recall()
             await self._keep_following()
+
+    async def _keep_answers_true(self) -> None:
+        """However many events come meanwhile, one more round is enough for them."""
+        while True:
+            await self._happened.wait()
+            self._happened.clear()
+            await self._outdate(self.device)
 
     async def _recall(self) -> None:
         """Where this process before its restart, or another one, left off."""
@@ -178,6 +192,7 @@ class ContainerWatcher:
             self._replayed.add(self._newest[0])
         event = self._tracker.apply(seen)
         if event is not None:
+            self._happened.set()
             self.state.events += 1
             self.state.last_event = seen.at
             await self._outbox.put([event])
@@ -189,6 +204,7 @@ class ContainerWatcher:
         await self._quiet(QUIET_S[mode])
         differences = await self._differences()
         now = datetime.now(UTC)
+        self._happened.set()  # what came and went meanwhile leaves no difference
         await self._outbox.put(self._tracker.resolve(differences, now))
         if self._lost is not None:
             await self._close_gap(now, len(differences))

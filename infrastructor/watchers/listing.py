@@ -3,11 +3,15 @@
 from collections.abc import Sequence
 
 from infrastructor.container_store import ContainerState
+from infrastructor.domains.containers.change_operations import CHANGED
 from infrastructor.domains.containers.queries import QueryContainers
 from infrastructor.domains.containers.record import state_of
 from infrastructor.engine import check_reply
 from infrastructor.errors import CommandFailed, EngineUnavailable
 from infrastructor.ports import Device, SSHClient
+
+CONTAINER_ANSWERS = CHANGED
+"""Whose answers an event of a container makes untrue: those that our own changes make untrue."""
 
 
 async def list_containers(ssh: SSHClient, device: Device) -> Sequence[ContainerState]:

@@ -24,6 +24,10 @@ from tests.support.wait import until
 pytestmark = [pytest.mark.xdist_group("docker"), pytest.mark.timeout(120)]
 
 
+async def forget(device: Device) -> None:
+    """Nothing is cached here."""
+
+
 class Watching:
     """A watcher that runs, and what it published."""
 
@@ -63,6 +67,7 @@ async def watch(
             bus=events,
             store=store or FakeContainers(),
             list_containers=partial(list_containers, client),
+            outdate=forget,
             connecting=asyncio.Semaphore(4),
         )
         task = asyncio.create_task(watcher.run())
@@ -298,6 +303,7 @@ async def test_a_device_without_an_engine_is_left_alone(
         bus=FakeEvents(),
         store=FakeContainers(),
         list_containers=partial(list_containers, client),
+        outdate=forget,
         connecting=asyncio.Semaphore(1),
     )
     task = asyncio.create_task(watcher.run())

@@ -10,7 +10,7 @@ import pytest
 
 from infrastructor.catalog import CATALOG
 from infrastructor.errors import NotFound, ValidationFailed
-from infrastructor.ports import Caller, Device, Interface, Role
+from infrastructor.ports import CacheState, Caller, Device, Interface, Role
 from infrastructor.scheduler import collect_containers
 from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.ssh import AsyncSSHClient
@@ -22,7 +22,7 @@ from infrastructor.watchers import containers as watching
 from infrastructor.watchers import fleet
 from infrastructor.watchers.containers import ContainerWatcher
 from infrastructor.watchers.fleet import ContainerWatchers
-from infrastructor.watchers.listing import list_containers
+from infrastructor.watchers.listing import CONTAINER_ANSWERS, list_containers
 from tests.fakes import FakeAudit, FakeCache, FakeMetrics, FakePlans
 from tests.support.docker import IMAGE, DockerEngine
 from tests.support.events import take
@@ -62,6 +62,7 @@ class Process:
                 bus=self.events,
                 store=self.containers,
                 list_containers=partial(list_containers, client),
+                outdate=lambda device: self.service.outdate(device.id, CONTAINER_ANSWERS),
                 connecting=connecting,
             )
 
@@ -216,3 +217,29 @@ async def test_watchers_come_and_go_with_their_devices(
             facts = one.watchers.statistics()["devices"]["nas"]
             assert facts["reconnects"] == 0
             assert facts["mode"] == "api"
+
+
+async def test_a_cached_answer_is_not_given_again_once_something_happened(
+    dsn: str, client: AsyncSSHClient, engine: DockerEngine, docker_host: Sshd
+) -> None:
+    await asyncio.to_thread(engine.docker, "run", "-d", "--name", "web", IMAGE, "sleep", "1000")
+    async with process(dsn, client) as made:
+        await made.devices.add(docker_host.device("box"))
+        async with watched(made):
+
+            async def states() -> dict[str, str]:
+                listed = await made.ask("container_list", device="box")
+                return {row.name: row.state for row in listed.containers}
+
+            async def hit() -> bool:
+                operation = made.service.operation("container_list")
+                return (await made.service.submit(operation, {"device": "box"}, VIEWER)).cache is CacheState.HIT
+
+            assert await states() == {"web": "running"}
+            assert await hit()
+            await asyncio.to_thread(engine.docker, "kill", "web")  # behind our back
+            async with asyncio.timeout(5):
+                while await states() == {"web": "running"}:
+                    await asyncio.sleep(0.02)
+            assert await states() == {"web": "exited"}
+            assert await hit()
