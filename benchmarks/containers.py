@@ -141,7 +141,7 @@ async def watching(application: Application, devices: int) -> AsyncIterator[None
     collecting = asyncio.ensure_future(application.collect())
     try:
         async with asyncio.timeout(60):
-            while (await application.health()).services["watchers"].facts["modes"].get("api", 0) < devices:
+            while (await application.health()).services["watchers"].facts["modes"].get("api", 0) < devices:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         yield
     finally:

@@ -78,6 +78,7 @@ class Follower:
         self._before = bytearray()
         self._tail = b""
         self._said = b""
+        self._within_line = False  # some programs write a line's newline by itself
         self._channel: Channel | None = None
         self._running: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.stream = Stream(self._pause, self._resume)
@@ -117,17 +118,22 @@ class Follower:
             cut = data.rfind(b"\n") + 1
             if not marker.startswith(data[cut:]):
                 cut = len(data)
-            elif data[:cut].endswith(b"\n\n") or data[:cut] == b"\n":
+            elif data[:cut].endswith(b"\n\n") or (data[:cut] == b"\n" and not self._within_line):
                 cut -= 1
             self._tail = data[cut:]
-            self.stream.feed(data[:cut])
+            self._hand_on(data[:cut])
             return
         status, newline, _ = data[at + len(marker) :].partition(b"\n")
         cut = at if newline else max(0, at - 1)
         self._tail = data[cut:]
-        self.stream.feed(data[:cut].removesuffix(b"\n") if newline else data[:cut])
+        self._hand_on(data[:cut].removesuffix(b"\n") if newline else data[:cut])
         if newline:
             self.stream.end(self._outcome(status))
+
+    def _hand_on(self, data: bytes) -> None:
+        if data:
+            self._within_line = not data.endswith(b"\n")
+            self.stream.feed(data)
 
     def _outcome(self, status: bytes) -> InfrastructorError | None:
         number = int(status) if status.isdigit() else -1
