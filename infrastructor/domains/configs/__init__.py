@@ -1,0 +1,1 @@
+"""Files that configure a machine: their history, differences, and changing them safely."""
