@@ -146,6 +146,8 @@ class RunContext:
         line = command.render()
         if line.lane is Lane.CHANGE:
             check_writable(device, self.declared.name)
+            # Sent again after a lost connection it is the same step; the same command run twice is two.
+            line = replace(line, step=len(self.record.commands))
         self.record.commands.append(command.summary()[:_AUDITED_LINE])
         if self.flight is not None:
             self.flight.asked = True

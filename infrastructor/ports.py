@@ -142,6 +142,8 @@ class CommandLine:
 
     timeout_s counts from the first byte written; max_output_bytes caps stdout and stderr each. Once `stop` is set,
     the processes of a CHANGE are ended on the device; it raises `Cancelled` when they had not ended by themselves.
+    `step` tells the lines of one operation apart: a CHANGE sent again under the same operation id and step is the same
+    change, and runs at most once.
     """
 
     text: str
@@ -152,6 +154,7 @@ class CommandLine:
     sudo: bool = False
     plain: bool = False  # one program with its arguments, no script: sudo can be asked for it alone
     stop: asyncio.Event | None = field(default=None, compare=False)
+    step: int = field(default=0, compare=False)
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: that costs a microsecond, on every command of every device
@@ -273,7 +276,7 @@ class SSHClient(DeviceLinks, Protocol):
     ) -> CommandOutput:
         """Run one line. Raises `SSHConnectionError` and `DataCollectionError` kinds; never a silent None.
 
-        `operation_id` names the result folder of a CHANGE, so the same id runs at most once.
+        `operation_id` and the line's step name the result folder of a CHANGE, so the same ones run at most once.
         Cancelling the caller stops the remote process of a FAST or SLOW command.
         """
         ...

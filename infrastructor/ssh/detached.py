@@ -1,8 +1,9 @@
 """CHANGE lines: at most once, and with an outcome that can be read after a lost connection.
 
 The line runs in a session of its own on the device, and leaves output and exit status in a result folder whose
-name comes from the operation id. `mkdir` of that folder is what makes it run at most once: the same script sent
-again finds the folder and waits for its outcome instead. So after a lost connection it is simply sent again.
+name comes from the operation id and the step. `mkdir` of that folder is what makes it run at most once: the same
+script sent again finds the folder and waits for its outcome instead. So after a lost connection it is simply sent
+again.
 
 A change that is to stop is found by the same folder: its processes are told, then killed, but not the shell that
 writes down how they ended. So whoever waits for the outcome reads the true one. A change that has not begun finds
@@ -140,9 +141,12 @@ def stop_script(name: str, signal: str) -> str:
 
 
 def folder_name(operation_id: UUID | None, line: CommandLine) -> str:
-    """One folder per operation and line, since an operation may run several."""
+    """One folder per operation and step of it, since an operation may run several lines, the same one twice too.
+
+    The text is part of the name because sudo may have one step sent in two forms.
+    """
     digest = hashlib.sha256(f"{line.sudo}\n{line.text}".encode()).hexdigest()[:16]
-    return f"{operation_id or uuid4()}-{digest}"
+    return f"{operation_id or uuid4()}-{line.step}-{digest}"
 
 
 class DetachedRuns:
@@ -153,7 +157,7 @@ class DetachedRuns:
         self._cleaning: set[asyncio.Task[None]] = set()
 
     async def run(self, link: DeviceLink, line: CommandLine, operation_id: UUID | None) -> CommandOutput:
-        """The outcome of the line, which runs at most once per operation id. Raises `OutcomeUnknown`."""
+        """The outcome of the line, which runs at most once per operation id and step. Raises `OutcomeUnknown`."""
         name = folder_name(operation_id, line)
         key = (link.device.id, name)
         task = self._runs.get(key)
