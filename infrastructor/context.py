@@ -53,7 +53,7 @@ Started = Callable[[UUID], None]
 Progress = Callable[[float, float | None, str], Awaitable[None]]
 
 _NOT_FOUND = 127
-_AUDITED_LINE = 4096
+_AUDITED_LINE = 8192  # of which storage keeps a part, once it has masked secrets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +146,7 @@ class RunContext:
         line = command.render()
         if line.lane is Lane.CHANGE:
             check_writable(device, self.declared.name)
+            self.record.changes.append(len(self.record.commands))
             # Sent again after a lost connection it is the same step; the same command run twice is two.
             line = replace(line, step=len(self.record.commands))
         self.record.commands.append(command.summary()[:_AUDITED_LINE])

@@ -10,7 +10,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from infrastructor.masking import MASK, mask_secrets
+from infrastructor.masking import MASK
+from infrastructor.secret_words import mask_line, mask_value
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 _PLAN_TOKEN = re.compile(r"\bplan_[A-Za-z0-9_-]{16,}")
@@ -42,9 +43,13 @@ class JSONFormatter(logging.Formatter):
         entry |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps({name: _masked(value) for name, value in entry.items()}, ensure_ascii=False, default=str)
+        return json.dumps({name: _masked(value) for name, value in entry.items()}, ensure_ascii=False, default=_text)
 
 
 def _masked(value: Any) -> Any:
-    """Text without passwords and tokens; other values as they are."""
-    return mask_secrets(_PLAN_TOKEN.sub(MASK, value)) if isinstance(value, str) else value
+    """The value without passwords and tokens in its texts."""
+    return mask_value(_PLAN_TOKEN.sub(MASK, value) if isinstance(value, str) else value)
+
+
+def _text(value: Any) -> str:
+    return mask_line(str(value))

@@ -357,7 +357,8 @@ class CacheManager(Protocol):
 class AuditRecord:
     """One operation run: intent, then outcome. Mutable only while the run goes on.
 
-    outcome: started, ok, refused, error, cancelled, unknown. params have their secrets masked already.
+    outcome: started, ok, refused, error, cancelled, unknown. `changes` are the places of those among `commands` that
+    change something. Secrets among params and commands are masked where the record is kept.
     """
 
     operation_id: UUID
@@ -370,6 +371,7 @@ class AuditRecord:
     device: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     commands: list[str] = field(default_factory=list)
+    changes: list[int] = field(default_factory=list)
     plan_id: UUID | None = None
     cache: CacheState = CacheState.BYPASS
     outcome: str = "started"

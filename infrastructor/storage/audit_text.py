@@ -8,18 +8,21 @@ from typing import Any
 from uuid import UUID
 
 from infrastructor.ports import AuditRecord, CacheState, Caller, Effect, Interface, Role
-from infrastructor.storage.text import dump
+from infrastructor.secret_words import mask_value
+from infrastructor.storage.audit_commands import commands_kept
+from infrastructor.storage.text import cut, cut_masked, dump
 
 NAME_CHARS = 255
 MESSAGE_CHARS = 4096
-COMMAND_CHARS = 4096
-COMMANDS = 200
 DOCUMENT_BYTES = 32 << 10  # params and details, each
 _MAX_INT = 2**31 - 1
 
 
 def encode(record: AuditRecord, writer_id: UUID) -> str:
-    """The record as ASCII JSON, cleaned and capped; never raises on what a caller put into it."""
+    """The record as ASCII JSON, secrets masked, cleaned and capped; never raises on what a caller put into it.
+
+    The one place where a record becomes text that is kept, so that what is masked here is masked everywhere.
+    """
     caller = record.caller
     fields = {
         "operation_id": str(record.operation_id),
@@ -33,13 +36,13 @@ def encode(record: AuditRecord, writer_id: UUID) -> str:
         "interface": caller.interface.value,
         "client": None if caller.client is None else cut(caller.client, NAME_CHARS),
         "device_id": _id(record.device_id),
-        "device": None if record.device is None else cut(record.device, NAME_CHARS),
-        "commands": _commands(record.commands),
+        "device": None if record.device is None else cut_masked(record.device, NAME_CHARS),
+        "commands": commands_kept(record.commands, record.changes),
         "plan_id": _id(record.plan_id),
         "cache": record.cache.value,
         "outcome": record.outcome,
         "error_code": None if record.error_code is None else cut(record.error_code, NAME_CHARS),
-        "error_message": None if record.error_message is None else cut(record.error_message, MESSAGE_CHARS),
+        "error_message": None if record.error_message is None else cut_masked(record.error_message, MESSAGE_CHARS),
         "retries": max(0, min(record.retries, _MAX_INT)),
         "duration_ms": _finite(record.duration_ms),
     }
@@ -88,20 +91,30 @@ def reduced(line: str) -> str:
     return amend(line, params=note, commands=[], error_message=None, details=None, retries=0)
 
 
-def cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 20]}… ({len(text)} chars)"
-
-
-def _commands(lines: list[str]) -> list[str]:
-    kept = [cut(line, COMMAND_CHARS) for line in lines[:COMMANDS]]
-    return kept if len(lines) <= COMMANDS else [*kept, f"… and {len(lines) - COMMANDS} more"]
-
-
 def _document(value: Mapping[str, Any]) -> str:
     text = dump(dict(value))
     if len(text) <= DOCUMENT_BYTES:
-        return text
-    return dump({"_truncated": True, "_bytes": len(text), "_start": text[: DOCUMENT_BYTES // 4]})
+        return dump(mask_value(json.loads(text)))
+    start = dump(mask_value(_beginning(value, [DOCUMENT_BYTES // 4])))[: DOCUMENT_BYTES // 4]
+    return dump({"_truncated": True, "_bytes": len(text), "_start": start})
+
+
+def _beginning(value: Any, left: list[int]) -> Any:
+    """The first so many characters of a document, before anyone looks through all of it for secrets."""
+    if left[0] <= 0:
+        return None
+    if isinstance(value, str):
+        left[0], value = left[0] - len(value), value[: left[0]]
+    elif isinstance(value, Mapping):
+        value = {str(key)[: left[0]]: _beginning(item, left) for key, item in value.items() if _room(left)}
+    elif isinstance(value, list | tuple):
+        value = [_beginning(item, left) for item in value if _room(left)]
+    return value
+
+
+def _room(left: list[int]) -> bool:
+    left[0] -= 1
+    return left[0] > 0
 
 
 def _moment(moment: datetime) -> str:

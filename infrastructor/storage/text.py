@@ -1,9 +1,14 @@
-"""JSON that PostgreSQL takes: neither NUL nor lone surrogates, of which one would cost a whole batch."""
+"""JSON that PostgreSQL takes: neither NUL nor lone surrogates, of which one would cost a whole batch.
+
+And text that is cut to what may be kept.
+"""
 
 import json
 import math
 from collections.abc import Mapping
 from typing import Any
+
+from infrastructor.secret_words import mask_line
 
 _DEPTH = 20
 _MAX_INT = 2**10_000  # Python refuses to print integers of more than 4300 digits
@@ -19,6 +24,20 @@ def dump(value: Any) -> str:
     except (ValueError, TypeError, RecursionError):
         pass  # NaN, a circle, an odd key, an enormous number: cleaned below
     return json.dumps(_clean(value, _DEPTH), separators=(",", ":"))
+
+
+def cut(text: str, limit: int) -> str:
+    """The text, or its beginning and how long it is."""
+    return text if len(text) <= limit else f"{text[: limit - 20]}… ({len(text)} chars)"
+
+
+def cut_masked(text: str, limit: int) -> str:
+    """The same with secrets masked. First masked, then cut: half a secret is none that anything would know again."""
+    looked_at = text[: 2 * limit]
+    masked = mask_line(looked_at)
+    if len(masked) <= limit and len(text) == len(looked_at):
+        return masked
+    return f"{masked[: limit - 20]}… ({len(text)} chars)"
 
 
 def _clean(value: Any, depth: int) -> Any:

@@ -1,6 +1,7 @@
 """What leaves us cannot act on a reader, and shows no secret."""
 
 import json
+import shlex
 import unicodedata
 from time import perf_counter
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from infrastructor.masking import MASK, mask_secrets
 from infrastructor.sanitize import clean, clean_json, suspicious
+from infrastructor.secret_words import mask_line, mask_value, mask_words
 
 
 @given(st.text())
@@ -92,4 +94,86 @@ def test_ordinary_commands_are_left_alone(text: str) -> None:
 def test_masking_takes_no_time_over_long_text(unit: str) -> None:
     started = perf_counter()
     mask_secrets(unit * (8000 // len(unit)))
+    assert perf_counter() - started < 0.5
+
+
+SECRET = "hunter2-with a 'quote', and \"another\"; 50%"
+WORDS = [
+    ["mysql", "-u", "root", f"-p{SECRET}", "db"],
+    ["/usr/bin/mysqldump", f"--password={SECRET}"],
+    ["borg", "--passphrase", SECRET, "create"],
+    ["docker", "run", "-e", f"FOO_TOKEN={SECRET}", "image"],
+    ["docker", "login", "-u", "anna", "-p", SECRET],
+    ["sshpass", f"-p{SECRET}", "ssh", "host"],
+    ["redis-cli", "-a", SECRET, "PING"],
+    ["curl", "-u", f"anna:{SECRET}", "https://nas.example"],
+    ["curl", f"-uanna:{SECRET}", "https://nas.example"],
+    ["ldapsearch", "-w", SECRET],
+    ["env", f"MYSQL_ROOT_PASSWORD={SECRET}", "sh"],
+]
+
+
+@pytest.mark.parametrize("words", WORDS, ids=lambda words: " ".join(words)[:20])
+def test_secrets_among_the_words_of_a_command_are_masked(words: list[str]) -> None:
+    line = shlex.join(words)
+    inner = shlex.join(["sh", "-c", f"cd /srv && {line} | gzip >out"])
+    shown = [" ".join(mask_words(words)), mask_line(line), mask_line(inner), " ".join(mask_words(shlex.split(inner)))]
+    shown.append(mask_line(f"ExecInContainer 30 -- web {inner}"))
+    shown.append(mask_line(line[: line.index("hunter2") + 15]))  # where it was cut, no quote is closed
+    shown.append(json.dumps(mask_value({"argv": words, "deep": [{"line": line}]})))
+    for text in shown:
+        assert "hunter2" not in text
+        assert "quote" not in text
+        assert MASK.strip("‹›") in text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["docker", "run", "-p", "80:80", "-p8080:80", "nginx"],
+        ["mysql", "-p", "database"],
+        ["mkdir", "-p/srv/a b", "-p", "it's"],
+        ["ssh", "-p2222", "host", "ls", "-a", "x"],
+        ["x", "--password", "--prompt"],
+        ["curl", "-u", "anna", "https://nas.example"],
+        ["sh", "-c", "mysql -e 'select 1'; nc -p80 host; redis-server -a"],
+    ],
+)
+def test_ordinary_words_are_left_alone(words: list[str]) -> None:
+    assert mask_words(words) == words
+    assert mask_line(shlex.join(words)) == shlex.join(words)
+
+
+@pytest.mark.parametrize(
+    ("value", "masked"),
+    [
+        (
+            {"password": "x", "ssh_private_key_path": "/root/.ssh/id"},
+            {"password": MASK, "ssh_private_key_path": "/root/.ssh/id"},
+        ),
+        ({"api_keys": ["a", "b"]}, {"api_keys": [MASK, MASK]}),
+        ({"env": {"DB_PASSWORD": "x", "TZ": "UTC"}}, {"env": {"DB_PASSWORD": MASK, "TZ": "UTC"}}),
+        ({"limit": 3, "token": None, "names": ["a", "b"]}, {"limit": 3, "token": None, "names": ["a", "b"]}),
+    ],
+)
+def test_values_under_a_secret_name_are_masked(value: object, masked: object) -> None:
+    assert mask_value(value) == masked
+
+
+words_of_commands = st.sampled_from(
+    ["mysql", "curl", "-p", "-u", "--password", "a:b", "'", '"', "\\", ";", "|", " ", "=", "token"]
+)
+
+
+@given(st.lists(words_of_commands | st.text(max_size=4), max_size=12).map("".join))
+def test_masking_a_line_ends_and_does_not_change_what_it_masked(text: str) -> None:
+    once = mask_line(text)
+    assert MASK in once or once == text
+    assert mask_line(once).count(MASK) >= once.count(MASK)
+
+
+@pytest.mark.parametrize("unit", ["mysql -p ", "-p ", "' ", '"', "\\'", "curl -u", '"--pass",', "mysql "])
+def test_masking_a_line_takes_no_time_over_long_text(unit: str) -> None:
+    started = perf_counter()
+    mask_line(unit * (16_000 // len(unit)))
     assert perf_counter() - started < 0.5

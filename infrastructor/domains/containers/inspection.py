@@ -26,6 +26,7 @@ from infrastructor.errors import ParseError
 from infrastructor.masking import MASK, mask_secrets
 from infrastructor.ports import Via
 from infrastructor.sanitize import clean
+from infrastructor.secret_words import mask_words
 
 PROTECTED = "infrastructor.protected"
 _COMPOSE = ("com.docker.compose.", "io.podman.compose.")
@@ -33,6 +34,7 @@ _PROBES = 3
 _OUTPUT = 500
 _VALUE = 200
 _MANY = 60  # labels, environment variables, mounts shown
+_WORD = 500
 _HARMLESS = re.compile(
     r"P[UG]ID|UMASK(_SET)?|TZ|LANG(UAGE)?|LC_[A-Z]+|PATH|HOME|TERM|HOSTNAME|USER|NODE_ENV|LOG_LEVEL|[A-Z][A-Z0-9]*_VERSION"
 )
@@ -274,11 +276,4 @@ def _masked_env(lines: Iterable[str]) -> dict[str, str]:
 
 
 def _masked_words(words: tuple[str, ...]) -> list[str]:
-    """`--password x` is two words, so a word is also looked at behind the one before it."""
-    masked = []
-    for before, word in zip(("", *words), words, strict=False):
-        behind = mask_secrets(f"{before} {word}") if before.startswith("-") else ""
-        masked.append(
-            MASK if behind.endswith(MASK) and behind == f"{before} {MASK}" else clean(mask_secrets(word), 500)
-        )
-    return masked[:_MANY]
+    return [clean(word, _WORD) for word in mask_words([word[: 2 * _WORD] for word in words[:_MANY]])]

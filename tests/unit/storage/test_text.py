@@ -75,7 +75,7 @@ def test_enormous_values_are_cut_and_say_so() -> None:
         caller=Caller(principal="p" * 10_000, role=Role.ADMIN, interface=Interface.CLI),
         started_at=datetime.now(UTC),
         params={"x": "y" * 10_000_000},
-        commands=["z" * 1_000_000] * 1000,
+        commands=[f"{n} {'z' * 1_000_000}" for n in range(1000)],
         error_message="é" * 1_000_000,
     )
     line = encode(record, uuid7())
@@ -83,4 +83,5 @@ def test_enormous_values_are_cut_and_say_so() -> None:
     stored = json.loads(line)
     assert stored["params"]["_truncated"] is True
     assert stored["commands"][-1] == "… and 800 more"
+    assert stored["commands"][0].endswith("(1000002 chars)")
     assert stored["error_message"].endswith("(1000000 chars)")
