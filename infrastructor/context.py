@@ -20,7 +20,7 @@ from infrastructor.errors import (
 )
 from infrastructor.events import EventBus
 from infrastructor.flight import Flight
-from infrastructor.operation import Answer, Operation, Params, Result
+from infrastructor.operation import Answer, Operation, Params, PlanDraft, Result
 from infrastructor.ports import (
     AuditRecord,
     Caller,
@@ -68,6 +68,7 @@ class RunContext:
     report: Progress | None = None
     started: Started | None = None
     under_way: Run | None = None
+    draft: PlanDraft | None = None
 
     @property
     def device(self) -> Device:
@@ -136,6 +137,12 @@ class RunContext:
 
     def remember(self, value: Any) -> None:
         self.service.memory[self.declared.name, self.device.id] = value
+
+    def planned(self, kind: type[T]) -> T:
+        found = None if self.draft is None else self.draft.found
+        if not isinstance(found, kind):
+            raise InfrastructorError(f"The plan of {self.declared.name} found no {kind.__name__}.")
+        return found
 
     async def run(self, command: Command[T]) -> T:
         device = self.device

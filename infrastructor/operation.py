@@ -120,13 +120,17 @@ class DestroyResult(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class PlanDraft:
-    """What a plan function reports. `fingerprint` changes whenever the state it looked at changes."""
+    """What a plan function reports. `fingerprint` changes whenever the state it looked at changes.
+
+    `found` is what it looked at: the handler takes it from `Context.planned` instead of looking a second time.
+    """
 
     summary: str
     effects: tuple[str, ...]
     fingerprint: str
     reversible: bool = False
     commands: tuple[str, ...] = ()
+    found: object = None
 
 
 @dataclass(frozen=True)
@@ -208,6 +212,13 @@ class Context(Protocol):
 
     def remember(self, value: Any) -> None:
         """Keep something for the next run, in this process's memory only."""
+        ...
+
+    def planned(self, kind: type[T]) -> T:
+        """What the plan function found when the plan was redeemed, just now: act on this and on nothing else.
+
+        A second look by name could meet another thing of that name, which nobody has agreed to lose.
+        """
         ...
 
     async def run(self, command: Command[T]) -> T:

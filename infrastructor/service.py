@@ -341,7 +341,7 @@ class UnifiedDataCollectionService:
             record.details = {"planned": True}
             return operation.result.model_validate({"status": "planned", "plan": plan})
         record.plan_id = await self._plans.redeem(params.plan_token, draft, record)
-        return await operation.handler(context, params)
+        return await operation.handler(replace(context, draft=draft), params)
 
     def _exit_body(self, result: Result) -> bytes:
         body = result.__pydantic_serializer__.to_json(result)

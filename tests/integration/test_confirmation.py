@@ -15,9 +15,10 @@ from fastmcp.client.elicitation import ElicitResult
 from infrastructor.catalog import CATALOG
 from infrastructor.errors import InfrastructorError
 from infrastructor.operation import Operation
-from infrastructor.ports import Caller, Effect, Interface, Role
+from infrastructor.ports import Caller, Effect, Interface, Lane, Role
 from infrastructor.protection import PROTECTED, READ_ONLY
 from tests.destroy_samples import OF_THE_TESTS, SAMPLES
+from tests.doors.catalog import pool_destroy
 from tests.doors.clients import ERAS, mcp_app, mcp_http, rest
 from tests.doors.world import World
 from tests.integration.confirming import DESTROYING, DOORS, Fortress, Said, run_cli, sample_of, words_of
@@ -360,3 +361,23 @@ async def test_what_people_propose_themselves_needs_no_second_person(
 
 def test_the_samples_of_the_tests_are_used() -> None:
     assert OF_THE_TESTS.keys() == {operation.name for operation in DESTROYING} - SAMPLES.keys()
+
+
+@every_operation
+async def test_what_was_agreed_to_is_acted_on_without_a_second_look(operation: Operation[Any, Any]) -> None:
+    """Between the plan's own look and the first change nothing is read, so nothing can come between them."""
+    sample = sample_of(operation.name)
+    world = World(operations=(*CATALOG, pool_destroy))
+    world.ssh.outputs |= sample.outputs
+    world.ssh.replies |= sample.replies
+    service, caller = world.application().service, Caller(principal="anna", role=Role.ADMIN, interface=Interface.REST)
+    arguments = NAS | dict(sample.arguments)
+    plan = (await service.submit(operation, arguments, caller)).result.plan
+    looked = list(world.ssh.sent)
+    await service.submit(operation, {**arguments, "plan_token": plan.plan_token}, caller)
+
+    assert world.ssh.sent[len(looked) : 2 * len(looked)] == looked
+    acted = world.ssh.sent[2 * len(looked) :]
+    changes = [line.text for line in world.ssh.lines if line.lane is Lane.CHANGE]
+    assert [text for _, text in acted[:1]] == changes[:1]
+    assert bool(changes) is any(command.lane is Lane.CHANGE for command in operation.commands)

@@ -206,6 +206,7 @@ async def _plan_removal(ctx: Context, params: RemoveParams) -> PlanDraft:
         effects=tuple(_effects(found, params)),
         fingerprint=f"{found.id} {found.image_id} {found.state.status} {started.isoformat() if started else None}",
         commands=(command.summary(),),
+        found=found,
     )
 
 
@@ -251,7 +252,7 @@ def _effects(found: Inspection, params: RemoveParams) -> list[str]:
 )
 async def container_remove(ctx: Context, params: RemoveParams) -> ContainerRemoved:
     """Remove a container. Without plan_token it only plans: what is lost, what is kept."""
-    found = (await inspect(ctx, params.container)).value
+    found = ctx.planned(Inspection)
     await run(ctx, RemoveContainer(container=found.id, force=params.force, volumes=params.remove_volumes))
     try:
         await inspect(ctx, found.id)

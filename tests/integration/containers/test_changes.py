@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -14,6 +15,7 @@ from infrastructor.errors import (
     Protected,
     ValidationFailed,
 )
+from infrastructor.plans import Plans
 from infrastructor.ports import CacheState, Caller, Interface, Role
 from tests.support.containers import ADMIN, Host
 from tests.support.docker import IMAGE
@@ -148,6 +150,27 @@ async def test_a_plan_is_worth_nothing_once_the_state_has_changed(host: Host) ->
     with pytest.raises(PlanRejected):
         await host.ask("container_remove", container="web", plan_token="plan_x", force=True)
     assert host.state("web")["Status"] == "running"
+
+
+async def test_another_container_of_that_name_is_not_removed_in_its_place(
+    every_way: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name goes to another container after the plan was redeemed and before anything was removed."""
+    identity = every_way.run("web")
+    plan = await plan_of(every_way, container="web", force=True)
+    redeem = Plans.redeem
+
+    async def redeem_and_swap(*arguments: Any) -> UUID:
+        plan_id = await redeem(*arguments)
+        every_way.engine.docker("rename", "web", "old")
+        every_way.run("web")
+        return plan_id
+
+    monkeypatch.setattr(Plans, "redeem", redeem_and_swap)
+    done = await every_way.ask("container_remove", container="web", force=True, plan_token=plan.plan_token)
+    assert (done.status, done.id) == ("done", identity)
+    assert every_way.engine.docker("ps", "-a", "--format", "{{.Names}}") == "web"
+    assert every_way.state("web")["Status"] == "running"
 
 
 async def test_a_running_container_is_not_removed_without_force(host: Host) -> None:
