@@ -5,14 +5,16 @@ permissions refuse that, `docker system dial-stdio` carries the same HTTP over a
 """
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from infrastructor.errors import CommandFailed, CommandTimeout, EngineUnavailable, InfrastructorError, OutcomeUnknown
 from infrastructor.ports import Capabilities, EngineCall, EngineReply, Via
-from infrastructor.ssh.carrier import Channel, Gone, Refused
+from infrastructor.ssh.carrier import Carrier, Channel, Gone, Refused
 from infrastructor.ssh.http import OK, HttpConnection, Lost
+from infrastructor.ssh.lanes import Use
 from infrastructor.ssh.link import DeviceLink
 from infrastructor.ssh.stream import Stream
 
@@ -20,6 +22,9 @@ CHANNELS = 4  # at once, to one engine
 STDIO_TIMEOUT_S = 10.0
 FORBIDDEN_S = 300.0  # how long a way that the SSH server forbids is not tried again
 REFUSED_S = 5.0  # the same for any other refusal: the engine may only be starting
+
+CROWDED_S = 5.0  # how long a session is waited for where the device opens few
+CROWDED_RETRY_S = 0.1
 
 Way = tuple[Via, str, bool]  # the way, its socket or program, and whether it needs sudo
 
@@ -36,6 +41,10 @@ def ways(found: Capabilities) -> list[Way]:
     return choices
 
 
+class Crowded(Refused):
+    """The device opens no further session just now."""
+
+
 class Engine:
     """One device's engine. Connections to it are kept alive, and end with the SSH connection."""
 
@@ -44,6 +53,8 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         self._slots = asyncio.Semaphore(CHANNELS)
         self._idle: list[tuple[HttpConnection, Via]] = []
+        self._answering = 0
+        self._freed = asyncio.Event()
         self._refused: dict[Way, tuple[float, str]] = {}
 
     async def ask(self, call: EngineCall, found: Capabilities) -> EngineReply:
@@ -63,6 +74,7 @@ class Engine:
     async def _ask(self, call: EngineCall, found: Capabilities) -> EngineReply:
         for attempt in (1, 2):
             connection, via, fresh = await self._connection(found)
+            self._answering += 1
             try:
                 status, body, truncated = await connection.get(call.target, call.max_output_bytes)
             except Lost as error:
@@ -71,8 +83,12 @@ class Engine:
                     self.close()
                     continue
                 raise self._broken(error) from error
+            finally:
+                self._answering -= 1
+                self._freed.set()
             if connection.is_open:
                 self._idle.append((connection, via))
+                connection.turn(Use.IDLE)
             return EngineReply(status=status, body=body, via=via, truncated=truncated)
         raise AssertionError("unreachable")
 
@@ -83,7 +99,8 @@ class Engine:
         connection: HttpConnection | None = None
         try:
             async with asyncio.timeout(call.timeout_s):
-                connection, _ = await self._open(found)
+                connection, _, _ = await self._connection(found, kept=False)
+                connection.turn(Use.FOLLOWING)
                 lines = await self._stream(connection, call)
         except BaseException as error:
             self._leave(connection)
@@ -134,13 +151,31 @@ class Engine:
 
     # --- connections ---------------------------------------------------------------------------------
 
-    async def _connection(self, found: Capabilities) -> tuple[HttpConnection, Via, bool]:
-        while self._idle:
-            connection, via = self._idle.pop()
-            if connection.is_open:
-                return connection, via, False
-        connection, via = await self._open(found)
-        return connection, via, True
+    async def _connection(self, found: Capabilities, *, kept: bool = True) -> tuple[HttpConnection, Via, bool]:
+        """A kept connection or a new one, and whether it is new. Waits a while where all sessions are taken."""
+        until = self._loop.time() + CROWDED_S
+        while True:
+            while kept and self._idle:
+                connection, via = self._idle.pop()
+                if connection.is_open:
+                    connection.turn(Use.ANSWERING)
+                    return connection, via, False
+            self._freed.clear()
+            try:
+                connection, via = await self._open(found)
+            except Crowded as error:
+                # Those who ask just now share theirs with us in a moment, however often others are first.
+                if self._loop.time() > until and not (kept and self._answering):
+                    raise EngineUnavailable(
+                        f"The container engine of {self.link.name} cannot be reached: no session is free: {error}.",
+                        hint="Raise MaxSessions on the device, or let sshd forward its socket.",
+                    ) from error
+                self.link.make_room()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(CROWDED_RETRY_S):
+                        await self._freed.wait()
+            else:
+                return connection, via, True
 
     async def _open(self, found: Capabilities) -> tuple[HttpConnection, Via]:
         reasons = []
@@ -155,6 +190,8 @@ class Engine:
                 return await asyncio.shield(opening), way[0]
             except asyncio.CancelledError:
                 opening.add_done_callback(_close_late)
+                raise
+            except Crowded:
                 raise
             except Refused as error:
                 reasons.append(f"{way[1]}: {error}")
@@ -173,14 +210,26 @@ class Engine:
             if via is Via.SOCKET:
                 connection.attach(await carrier.open_socket(connection, place))
             else:
-                program = Dial(self._loop, place, connection)
-                await program.ready(await carrier.open(program, sudo=sudo))
-                await connection.get("/version", 1 << 16)  # only now is it known to have found its engine
+                await self._dial(carrier, place, connection, sudo=sudo)
         except Gone as error:
             raise self._broken(error) from error
         except Lost as error:
             raise Refused(str(error)) from error
         return connection
+
+    async def _dial(self, carrier: Carrier, program: str, connection: HttpConnection, *, sudo: bool) -> None:
+        dial = Dial(self._loop, program, connection)
+        try:
+            channel = await carrier.open(dial, sudo=sudo)
+        except Refused as error:
+            raise Crowded(str(error)) from error
+        connection.holder = self.link.hold(connection.close, Use.ANSWERING)
+        try:
+            await dial.ready(channel)
+            await connection.get("/version", 1 << 16)  # only now is it known to have found its engine
+        except BaseException:
+            connection.close()
+            raise
 
 
 class Dial:

@@ -9,6 +9,7 @@ from infrastructor.errors import CommandFailed, CommandTimeout, InfrastructorErr
 from infrastructor.ports import CommandLine
 from infrastructor.sanitize import clean
 from infrastructor.ssh.carrier import Channel, Gone, Refused
+from infrastructor.ssh.lanes import Use
 from infrastructor.ssh.link import NOT_FOUND, DeviceLink
 from infrastructor.ssh.stream import Stream
 from infrastructor.ssh.texts import checked
@@ -25,18 +26,18 @@ async def follow(link: DeviceLink, line: CommandLine) -> AsyncIterator[AsyncIter
     link.users += 1
     follower = Follower(link.name, line)
     channel: Channel | None = None
-    release = None
+    holder = None
     try:
         channel = await _open(link, follower, line)
-        release = link.hold(follower.give_way)
+        holder = link.hold(follower.give_way, Use.FOLLOWING)
         follower.start(channel, line)
         await follower.started()
         yield follower.stream.lines()
     finally:
         if channel is not None:
             channel.close()
-        if release is not None:
-            release()
+        if holder is not None:
+            holder.release()
         link.users -= 1
         link.last_used = asyncio.get_running_loop().time()
 

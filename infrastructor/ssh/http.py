@@ -6,6 +6,7 @@ from collections.abc import Callable
 import httptools
 
 from infrastructor.ssh.carrier import Channel
+from infrastructor.ssh.lanes import Holder, Use
 
 HEADERS = b" HTTP/1.1\r\nHost: docker\r\nUser-Agent: infrastructor\r\n\r\n"
 OK = 200
@@ -36,6 +37,7 @@ class HttpConnection:
         "_status",
         "_truncated",
         "_waiter",
+        "holder",
         "is_open",
         "said",
     )
@@ -45,6 +47,7 @@ class HttpConnection:
         self._channel: Channel | None = None
         self._waiter: asyncio.Future[None] | None = None
         self.is_open = False
+        self.holder: Holder | None = None  # of the session it goes through, when it is one
         self.said = b""  # on stderr, by a program in between
         self._reset(0)
 
@@ -64,8 +67,12 @@ class HttpConnection:
         self._channel = channel
         self.is_open = True
 
+    def turn(self, use: Use) -> None:
+        if self.holder is not None:
+            self.holder.turn(use)
+
     def close(self) -> None:
-        self.is_open = False
+        self._leave()
         if self._channel is not None:
             self._channel.close()
 
@@ -137,8 +144,13 @@ class HttpConnection:
             self._finish()
 
     def closed(self) -> None:
-        self.is_open = False
+        self._leave()
         self._fail(self.said.decode("utf-8", "replace").strip()[-300:] or "the channel was closed")
+
+    def _leave(self) -> None:
+        self.is_open = False
+        if self.holder is not None:
+            self.holder.release()
 
     def pause(self) -> None:
         if self._channel is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from enum import Enum, auto
 from typing import Protocol
 
 from infrastructor.errors import CommandFailed, CommandNotAvailable, CommandTimeout, InfrastructorError, SSHTimeout
@@ -34,6 +35,41 @@ class RequestOwner(Protocol):
     def lost(self, head: list[Request], others: list[Request]) -> None:
         """The carrier ended under these requests."""
         ...
+
+
+class Use(Enum):
+    """What a session that was opened beside the lanes is good for just now."""
+
+    FOLLOWING = auto()  # for as long as somebody wants: it gives way only to those who have no session at all
+    ANSWERING = auto()  # for a moment: it is waited for
+    IDLE = auto()  # kept for the next question: it gives way first
+
+
+class Holder:
+    """A session that somebody opened on the carrier himself, counted until `release`. `end` closes it."""
+
+    __slots__ = ("_lanes", "_use", "end")
+
+    def __init__(self, lanes: "LaneSet | None", end: Callable[[], None], use: Use) -> None:
+        self._lanes = lanes
+        self._use = use
+        self.end = end
+        if lanes is not None:
+            lanes.holders.append(self)
+
+    @property
+    def use(self) -> Use:
+        return self._use
+
+    def turn(self, use: Use) -> None:
+        """Say what it is good for now; an idle one is ended at once where a command waits for a session."""
+        self._use = use
+        if use is Use.IDLE and self._lanes is not None:
+            self._lanes.spare()
+
+    def release(self) -> None:
+        if self._lanes is not None and self in self._lanes.holders:
+            self._lanes.holders.remove(self)
 
 
 class LaneSet:
@@ -71,7 +107,7 @@ class LaneSet:
         self._closed_at = 0.0
         self._retry: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self.holders: list[Callable[[], None]] = []  # of sessions opened beside ours; calling one ends its session
+        self.holders: list[Holder] = []  # of sessions opened beside ours
         self.slow: list[Text] = []
 
     @property
@@ -144,7 +180,8 @@ class LaneSet:
         if self._retry is not None or not self._carrier.alive:
             return
         waiting: list[ShellLane] = []
-        slow_limit = max(1, self._budget - len(self.holders) - RESIDENTS)
+        held = sum(holder.use is not Use.IDLE for holder in self.holders)
+        slow_limit = max(1, self._budget - held - RESIDENTS)
         while self._queue and self.count < self._budget:
             lane = self._queue.pop(0)
             if lane.is_idle:
@@ -164,15 +201,20 @@ class LaneSet:
             self._give_way()
 
     def _give_way(self) -> None:
-        """Let resident shells make room, one for each lane that waits; busy ones once they are idle.
+        """Let others make room, one for each lane that waits: idle sessions, then resident shells once they are idle.
 
         Who follows something gives way only when commands have no session at all.
         """
-        if self.holders and not self._lanes:
-            self.holders.pop()()
-            if self._retry is None:
-                self._retry = self._loop.call_later(MADE_ROOM_S, self._try_again)
         wanted = len(self._queue)
+        ending = [holder for holder in self.holders if holder.use is Use.IDLE][:wanted]
+        if not ending and not self._lanes:
+            ending = [holder for holder in self.holders if holder.use is Use.FOLLOWING][-1:]
+        for holder in ending:
+            holder.release()
+            holder.end()
+        if ending and self._retry is None:
+            self._retry = self._loop.call_later(MADE_ROOM_S, self._try_again)
+        wanted -= len(ending)
         for lane in [lane for lane in self._fast.values() if lane in self._lanes]:
             if wanted <= 0 or (self._budget > RESIDENTS and not lane.retiring):
                 return
@@ -180,6 +222,19 @@ class LaneSet:
             lane.retiring = True
             if lane.is_idle:
                 lane.close()
+
+    def spare(self) -> None:
+        """A session beside ours became idle."""
+        if self._queue:
+            self._give_way()
+
+    def make_room(self) -> None:
+        """Let an idle resident shell end: somebody beside the lanes found no session."""
+        for lane in self._fast.values():
+            if lane in self._lanes and lane.is_idle and lane.ready and not lane.retiring:
+                lane.retiring = True
+                lane.close()
+                return
 
     async def _open(self, lane: ShellLane) -> None:
         """Runs in a task of its own, never cancelled: a session opened for nobody must still be closed."""

@@ -16,7 +16,7 @@ from infrastructor.errors import (
 from infrastructor.ports import Capabilities, CommandLine, CommandOutput, Device, Lane, LinkState, LinkStatus
 from infrastructor.ssh.backoff import Breaker
 from infrastructor.ssh.carrier import Carrier
-from infrastructor.ssh.lanes import LaneSet
+from infrastructor.ssh.lanes import Holder, LaneSet, Use
 from infrastructor.ssh.request import Key, Request, again
 from infrastructor.ssh.statistics import Counters
 from infrastructor.ssh.texts import Text
@@ -140,21 +140,14 @@ class DeviceLink:
         self._wait(waiter)
         return await waiter
 
-    def hold(self, end: Callable[[], None]) -> Callable[[], None]:
-        """Count a session that somebody opened on the carrier himself, until the result is called.
+    def hold(self, end: Callable[[], None], use: Use) -> Holder:
+        """Count a session that somebody opened on the carrier himself; `end` is called when it must give way."""
+        return Holder(self._lanes, end, use)
 
-        `end` is called when commands would find no session otherwise.
-        """
-        lanes = self._lanes
-        if lanes is None:
-            return lambda: None
-        lanes.holders.append(end)
-
-        def release() -> None:
-            if end in lanes.holders:
-                lanes.holders.remove(end)
-
-        return release
+    def make_room(self) -> None:
+        """Somebody who opens a session on the carrier himself found none free."""
+        if self._lanes is not None:
+            self._lanes.make_room()
 
     def _submit(self, request: Request) -> None:
         self.last_used = self._loop.time()

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from infrastructor.errors import CommandTimeout, EngineUnavailable
-from infrastructor.ports import EngineCall, Via
+from infrastructor.ports import EngineCall, EngineReply, Lane, Via
 from infrastructor.ssh import AsyncSSHClient
+from infrastructor.ssh.lanes import Use
 from tests.support.docker import IMAGE, DockerEngine
-from tests.support.sshd import Sshd
+from tests.support.sshd import Sshd, line
 from tests.support.wait import until
 
 pytestmark = pytest.mark.xdist_group("docker")  # one engine for all
@@ -131,3 +132,60 @@ async def test_a_host_without_an_engine_says_so(
     finally:
         bare.stop()
         shutil.rmtree(empty, ignore_errors=True)
+
+
+@pytest.mark.parametrize("sessions", [1, 2, 3])
+async def test_questions_and_commands_share_few_sessions(
+    client: AsyncSSHClient, docker_engine: DockerEngine, ssh_folder: Path, sessions: int
+) -> None:
+    """Where sshd forwards no socket, each connection to the engine is a session; neither side starves the other."""
+    options = f"MaxSessions {sessions}\nAllowStreamLocalForwarding no"
+    server = docker_engine.sshd(ssh_folder / f"few-{sessions}", options).start()
+    host, lanes = server.device(), (Lane.FAST, Lane.SLOW, Lane.FAST, Lane.CHANGE)
+
+    async def ask(number: int) -> EngineReply:
+        await asyncio.sleep(number * 0.03)
+        return await client.ask_engine(host, LIST)
+
+    async def run(number: int) -> bytes:
+        await asyncio.sleep(number * 0.03)
+        return (await client.execute_command(host, line(f"echo {number}", lanes[number % 4]))).stdout
+
+    try:
+        async with asyncio.timeout(50):
+            answers = await asyncio.gather(*(part for n in range(30) for part in (ask(n), run(n))))
+        assert {reply.via for reply in answers[::2]} == {Via.STDIO}
+        assert list(answers[1::2]) == [f"{n}\n".encode() for n in range(30)]
+        found = client._links[host.id]._lanes
+        assert found is not None
+        assert found.count <= sessions
+    finally:
+        await client.forget(host.id)
+        server.stop()
+
+
+async def test_a_kept_connection_gives_way_to_a_command(
+    client: AsyncSSHClient, docker_engine: DockerEngine, ssh_folder: Path
+) -> None:
+    options = "MaxSessions 2\nAllowStreamLocalForwarding no"
+    server = docker_engine.sshd(ssh_folder / "gives-way", options).start()
+    host = server.device()
+    try:
+        await client.execute_command(host, line("true"))
+        await client.ask_engine(host, LIST)
+        lanes = client._links[host.id]._lanes
+        assert lanes is not None
+        assert lanes.count == 2
+        resident = lanes._fast[False]
+        output = await client.execute_command(host, line("echo hi", Lane.SLOW))
+        assert (output.stdout, len(lanes.holders)) == (b"hi\n", 0)
+        assert not resident.retiring  # the idle connection went, not the shell that every command needs
+
+        async with client.follow(host, EngineCall(target="/events")):
+            assert [holder.use for holder in lanes.holders] == [Use.FOLLOWING]
+            outputs = await asyncio.gather(*(client.execute_command(host, line("echo hi", lane)) for lane in Lane))
+        assert {output.stdout for output in outputs} == {b"hi\n"}
+        assert lanes.holders == []
+    finally:
+        await client.forget(host.id)
+        server.stop()
