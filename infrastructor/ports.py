@@ -560,11 +560,28 @@ class DriveSample:
     counters: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriveBaseline:
+    """Counts of one drive that somebody looked at and accepted."""
+
+    device_id: UUID
+    drive: str
+    counters: Mapping[str, int]
+    accepted_at: datetime
+    accepted_by: str
+
+
 class DriveStore(Protocol):
-    """What drives' counters were; a row for each change, and none for a drive at rest."""
+    """What drives' counters were, a row for each change and none for a drive at rest; and which are accepted."""
 
     async def add(self, samples: Sequence[DriveSample]) -> None: ...
 
     async def history(self, device_id: UUID, since: datetime) -> Sequence[DriveSample]:
         """All samples of a device since then and, of each drive, the last one before; oldest first."""
         ...
+
+    async def accept(self, baseline: DriveBaseline) -> None:
+        """Keep the baseline in the place of the drive's last one."""
+        ...
+
+    async def baselines(self, device_id: UUID) -> Sequence[DriveBaseline]: ...

@@ -29,6 +29,7 @@ from infrastructor.ports import (
     CommandLine,
     CommandOutput,
     Device,
+    DriveBaseline,
     DriveSample,
     EngineCall,
     EngineReply,
@@ -468,6 +469,7 @@ class FakeDrives:
 
     def __init__(self) -> None:
         self.samples: list[DriveSample] = []
+        self.accepted: dict[tuple[UUID, str], DriveBaseline] = {}
 
     async def add(self, samples: Sequence[DriveSample]) -> None:
         self.samples += samples
@@ -476,3 +478,9 @@ class FakeDrives:
         mine = sorted((row for row in self.samples if row.device_id == device_id), key=lambda row: row.sampled_at)
         last_before = {row.drive: row for row in mine if row.sampled_at < since}
         return [*last_before.values(), *(row for row in mine if row.sampled_at >= since)]
+
+    async def accept(self, baseline: DriveBaseline) -> None:
+        self.accepted[baseline.device_id, baseline.drive] = baseline
+
+    async def baselines(self, device_id: UUID) -> Sequence[DriveBaseline]:
+        return [row for row in self.accepted.values() if row.device_id == device_id]

@@ -1,10 +1,10 @@
-"""The history of drives."""
+"""The history of drives, and what of it is accepted."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from infrastructor.ports import DriveSample
+from infrastructor.ports import DriveBaseline, DriveSample
 from infrastructor.storage import sql
 from infrastructor.storage.pool import Database
 
@@ -12,7 +12,7 @@ SQL = sql.load("drives")
 
 
 class PostgresDriveStore:
-    """`DriveStore` over the table `drive_samples`. Methods raise `DatabaseOperationError` when PostgreSQL is away."""
+    """`DriveStore` over `drive_samples` and `drive_baselines`. Raises `DatabaseOperationError` kinds."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -30,3 +30,16 @@ class PostgresDriveStore:
 
     async def history(self, device_id: UUID, since: datetime) -> Sequence[DriveSample]:
         return [DriveSample(**dict(row)) for row in await self._database.fetch(SQL["history"], device_id, since)]
+
+    async def accept(self, baseline: DriveBaseline) -> None:
+        await self._database.execute(
+            SQL["accept"],
+            baseline.device_id,
+            baseline.drive,
+            dict(baseline.counters),
+            baseline.accepted_at,
+            baseline.accepted_by,
+        )
+
+    async def baselines(self, device_id: UUID) -> Sequence[DriveBaseline]:
+        return [DriveBaseline(**dict(row)) for row in await self._database.fetch(SQL["baselines"], device_id)]

@@ -15,8 +15,8 @@ from infrastructor.domains.drives.commands import ReadDrive, ScanDrives
 from infrastructor.domains.drives.models import DriveHealth, Level
 from infrastructor.domains.drives.smartctl import Crossed, DriveReading, SelfTest, drive, leading
 from infrastructor.domains.drives.verdict import Past, judge
-from infrastructor.errors import ParseError
-from infrastructor.ports import Caller, CommandLine, CommandOutput, Device, DriveSample, Interface, Role
+from infrastructor.errors import Conflict, NotFound, ParseError, PermissionDenied
+from infrastructor.ports import Caller, CommandLine, CommandOutput, Device, DriveBaseline, DriveSample, Interface, Role
 from infrastructor.service import UnifiedDataCollectionService
 from tests import fakes
 
@@ -232,3 +232,102 @@ def test_the_commands_name_no_value_as_an_option() -> None:
     assert ScanDrives().render().sudo
     line = ReadDrive("/dev/sda", "sat").render().text
     assert line == "smartctl --json --xall --nocheck=standby --device=sat -- /dev/sda"
+
+
+# --- accepted counts -----------------------------------------------------------------------------------
+
+
+def accepted(**counters: int) -> DriveBaseline:
+    return DriveBaseline(
+        device_id=HOST.id, drive="d", counters=counters, accepted_at=NOW - 10 * DAYS, accepted_by="anna"
+    )
+
+
+def test_an_accepted_count_is_a_note_that_says_who_accepted_it() -> None:
+    young = Past([sample(2 * DAYS, pending=8)], NOW)
+    assert judge(disk(pending=8), young)[0] is Level.WATCH
+    verdict, findings, _ = judge(disk(pending=8), Past(young.samples, NOW, accepted(pending=8)))
+    assert (verdict, findings[0].level) == (Level.OK, Level.NOTE)
+    assert findings[0].evidence == "8 pending: no growth beyond the 8 accepted by anna on 2026-11-11."
+
+
+@pytest.mark.parametrize(
+    ("now", "week_ago", "level", "evidence"),
+    [
+        (9, 9, Level.WATCH, "9 pending: 1 more than the 8 accepted by anna on 2026-11-11, 0 of them within 7 days."),
+        (9, 0, Level.WATCH, "9 pending: 1 more than the 8 accepted by anna on 2026-11-11, 1 of them within 7 days."),
+        (
+            30,
+            8,
+            Level.FAILING,
+            "30 pending: 22 more than the 8 accepted by anna on 2026-11-11, 22 of them within 7 days.",
+        ),
+        (7, 7, Level.NOTE, "7 pending: no growth beyond the 8 accepted by anna on 2026-11-11."),
+    ],
+)
+def test_growth_beyond_it_alarms_again(now: int, week_ago: int, level: Level, evidence: str) -> None:
+    past = Past([sample(40 * DAYS, pending=0), sample(8 * DAYS, pending=week_ago)], NOW, accepted(pending=8))
+    _, findings, _ = judge(disk(pending=now), past)
+    assert (findings[0].level, findings[0].evidence) == (level, evidence)
+
+
+def test_what_was_not_counted_then_or_what_the_maker_says_is_not_accepted() -> None:
+    past = Past([sample(2 * DAYS, pending=8)], NOW, accepted(pending=8))
+    assert codes(disk(pending=8, media_errors=4), past)["media_errors"] is Level.WATCH
+    assert judge(dataclasses.replace(disk(pending=8), passed=False), past)[0] is Level.FAILING
+    assert codes(disk(pending=8, critical_warning=0x04), past)["critical_warning"] is Level.FAILING
+
+
+async def accept(service: UnifiedDataCollectionService, drive: str, role: Role = Role.OPERATOR) -> Any:
+    caller = Caller(principal="anna", role=role, interface=Interface.CLI)
+    operation = service.operation("drive_baseline_accept")
+    return (await service.submit(operation, {"device": "nas", "drive": drive}, caller)).result
+
+
+async def test_accepting_reaches_no_device_and_changes_the_verdict_until_it_grows() -> None:
+    ssh, history = RecordedDrives(), fakes.FakeDrives()
+    ssh.drives = {"/dev/sdb": with_serial("hdd-seagate-reallocated", "B"), "/dev/sdc": with_serial("ssd-samsung", "C")}
+    service = nas(ssh, history)
+    with pytest.raises(NotFound) as nothing:
+        await accept(service, "B")
+    assert "drive_health first" in nothing.value.hint
+    before = await health(service)
+    assert (before.verdict, before.drives[0].baseline) == (Level.WATCH, None)
+    sent = len(ssh.sent)
+
+    done = await accept(service, "B")
+    assert len(ssh.sent) == sent
+    assert done.accepted == before.drives[0].counters
+    assert (done.drive, done.accepted_by, done.replaced) == ("ST3500418AS:B", "anna", {})
+    after = await health(service)
+    drive = next(row for row in after.drives if row.serial == "B")
+    assert (after.verdict, drive.verdict) == (Level.OK, Level.OK)
+    assert drive.baseline is not None
+    assert drive.baseline.by == "anna"
+
+    grown = json.loads(ssh.drives["/dev/sdb"])
+    (attribute,) = [row for row in grown["ata_smart_attributes"]["table"] if row["id"] == 5]
+    attribute["raw"] = {"value": attribute["raw"]["value"] + 1, "string": str(attribute["raw"]["value"] + 1)}
+    ssh.drives["/dev/sdb"] = json.dumps(grown).encode()
+    alarm = await health(service)
+    assert (alarm.verdict, "1 more than the" in alarm.drives[0].findings[0].evidence) == (Level.WATCH, True)
+    again = await accept(service, "ST3500418AS:B")
+    assert again.replaced == done.accepted
+    assert (await health(service)).verdict is Level.OK
+
+
+async def test_a_drive_is_named_without_doubt_and_by_somebody_who_may() -> None:
+    ssh, history = RecordedDrives(), fakes.FakeDrives()
+    ssh.drives = {"/dev/sdb": with_serial("hdd-seagate-reallocated", "X"), "/dev/sdc": with_serial("ssd-samsung", "X")}
+    service = nas(ssh, history)
+    await health(service)
+    with pytest.raises(Conflict, match="2 drives of nas go by 'X'"):
+        await accept(service, "X")
+    with pytest.raises(NotFound) as unknown:
+        await accept(service, "Y")
+    assert "ST3500418AS:X" in unknown.value.hint
+    with pytest.raises(PermissionDenied):
+        await accept(service, "X", Role.VIEWER)
+    assert history.accepted == {}
+    with pytest.raises(Conflict, match="No history"):
+        await accept(nas(ssh, None), "X")

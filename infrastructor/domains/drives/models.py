@@ -1,5 +1,6 @@
 """Results of the drive operations. None is unknown; bytes, seconds and percent are in the names."""
 
+from datetime import datetime
 from enum import StrEnum
 
 from pydantic import Field
@@ -63,6 +64,13 @@ class Trend(Result):
     grown_in_7_days: int | None = Field(description="Since the history began, where it is shorter.")
 
 
+class Accepted(Result):
+    """Who accepted a drive's counts, and when."""
+
+    at: datetime = Field(description="UTC.")
+    by: str = Field(description="Who.")
+
+
 class Drive(Result):
     """One drive, its verdict and the evidence."""
 
@@ -78,6 +86,7 @@ class Drive(Result):
     counters: dict[str, int] = Field(description="Defects and errors that are not zero.")
     findings: list[Finding] = Field(description="Why, worst first; empty for a drive without any.")
     trends: list[Trend] = Field(description="Counts that grew within a week.")
+    baseline: Accepted | None = Field(default=None, description="Its counts were accepted; only growth since alarms.")
 
 
 class DriveHealth(Result):
@@ -88,3 +97,15 @@ class DriveHealth(Result):
     counts: dict[str, int] = Field(description="How many drives per verdict.")
     drives: list[Drive] = Field(description="Worst first, 64 at most; counts tells of all.")
     note: str | None = Field(description="What limits this answer: no drives, no history.")
+
+
+class BaselineAccepted(Result):
+    """Counts that drive_health no longer alarms on, unless they grow."""
+
+    device: str = Field(description="Device name.")
+    drive: str = Field(description="model:serial.")
+    accepted: dict[str, int] = Field(description="Counts that are not zero.")
+    values_since: datetime = Field(description="When the drive was first read with these values (UTC).")
+    accepted_at: datetime = Field(description="Now (UTC).")
+    accepted_by: str = Field(description="Who.")
+    replaced: dict[str, int] = Field(description="Counts of the baseline before, that were not zero.")

@@ -10,14 +10,15 @@ from typing import Any
 
 from pydantic import Field
 
+from infrastructor.domains.drives.baseline import drive_baseline_accept
 from infrastructor.domains.drives.commands import DRIVE_NAME, DRIVE_TYPE, ReadDisks, ReadDrive, SampleDisks, ScanDrives
 from infrastructor.domains.drives.diskstats import Reading, compare
-from infrastructor.domains.drives.models import Drive, DriveHealth, DriveStats, Level
+from infrastructor.domains.drives.models import Accepted, Drive, DriveHealth, DriveStats, Level
 from infrastructor.domains.drives.smartctl import DriveReading, Scanned
 from infrastructor.domains.drives.verdict import Past, judge
 from infrastructor.errors import CommandTimeout, DatabaseOperationError, ParseError
 from infrastructor.operation import Cache, CachedParams, Context, DeviceParams, Operation, operation
-from infrastructor.ports import DriveSample, Effect
+from infrastructor.ports import DriveBaseline, DriveSample, Effect
 
 _FIRST_INTERVAL_S = 0.5
 _SHOWN = 64
@@ -71,8 +72,11 @@ async def drive_health(ctx: Context, params: DriveHealthParams) -> DriveHealth:
     scanned = await ctx.run(ScanDrives())
     known = [row for row in scanned if DRIVE_NAME.match(row.name) and DRIVE_TYPE.match(row.type)]
     readings = _without_twins(await asyncio.gather(*(_read(ctx, row) for row in known)))
-    histories, missing = await _history(ctx)
-    drives = [_drive(reading, Past(histories.get(reading.key, ()), ctx.now)) for reading in readings]
+    histories, baselines, missing = await _history(ctx)
+    drives = [
+        _drive(reading, Past(histories.get(reading.key, ()), ctx.now, baselines.get(reading.key)))
+        for reading in readings
+    ]
     await _store(ctx, readings, histories, missing)
     drives.sort(key=lambda drive: (_ORDER.index(drive.verdict), drive.name))
     note = missing
@@ -100,17 +104,20 @@ def _without_twins(readings: Sequence[DriveReading]) -> list[DriveReading]:
     return list({reading.key: reading for reading in reversed(readings)}.values())[::-1]
 
 
-async def _history(ctx: Context) -> tuple[Mapping[str, Sequence[DriveSample]], str | None]:
-    """Stored samples by drive, oldest first, and why there are none."""
+async def _history(
+    ctx: Context,
+) -> tuple[Mapping[str, Sequence[DriveSample]], Mapping[str, DriveBaseline], str | None]:
+    """Stored samples by drive, oldest first; accepted counts by drive; and why there are none."""
     if ctx.drives is None:
-        return {}, "No history is kept here, so growth is not seen."
+        return {}, {}, "No history is kept here, so growth is not seen."
     found: dict[str, list[DriveSample]] = {}
     try:
         for sample in await ctx.drives.history(ctx.device.id, ctx.now - _HISTORY):
             found.setdefault(sample.drive, []).append(sample)
+        baselines = {row.drive: row for row in await ctx.drives.baselines(ctx.device.id)}
     except DatabaseOperationError:
-        return {}, "The history could not be read, so growth was not seen."
-    return found, None
+        return {}, {}, "The history could not be read, so growth was not seen."
+    return found, baselines, None
 
 
 async def _store(
@@ -149,7 +156,10 @@ def _drive(reading: DriveReading, past: Past) -> Drive:
         counters={name: value for name, value in reading.counters.items() if value and name not in _NO_COUNT},
         findings=findings,
         trends=trends,
+        baseline=None
+        if past.baseline is None
+        else Accepted(at=past.baseline.accepted_at, by=past.baseline.accepted_by),
     )
 
 
-OPERATIONS: tuple[Operation[Any, Any], ...] = (drive_stats, drive_health)
+OPERATIONS: tuple[Operation[Any, Any], ...] = (drive_stats, drive_health, drive_baseline_accept)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from infrastructor.domains.drives.models import Finding, Level, Trend
 from infrastructor.domains.drives.smartctl import DriveReading
-from infrastructor.ports import DriveSample
+from infrastructor.ports import DriveBaseline, DriveSample
 
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
 SETTLED = timedelta(days=30)  # without growth so long, a count is history
@@ -45,6 +45,9 @@ _LINKS = {
     "crc_errors": "Transmission errors between drive and controller: cable, backplane or connector, not the disk.",
     "command_timeouts": "Commands the drive did not finish in time: power, cable or a struggling disk.",
 }
+COUNTED = frozenset(_DEFECTS) | frozenset(_LINKS)
+"""Counts that are judged by growth, and that can be accepted."""
+
 _WARNINGS = (
     (0x01, Level.FAILING, "spare below threshold", "Replacement blocks run out; writes will fail."),
     (0x02, Level.WATCH, "temperature outside of its limits", "It slows down, and ages faster."),
@@ -61,6 +64,7 @@ class Past:
 
     samples: Sequence[DriveSample]
     now: datetime
+    baseline: DriveBaseline | None = None
 
     def growth(self, counter: str, current: int, within: timedelta) -> int | None:
         """How much a count grew; None when the history does not reach back so far. A smaller count is a reset."""
@@ -70,6 +74,10 @@ class Past:
         if before:
             return max(0, current - before[-1].counters[counter])
         return max(0, current - known[0].counters[counter]) if known else None
+
+    def accepted(self, counter: str) -> int | None:
+        """The count that somebody accepted."""
+        return None if self.baseline is None else self.baseline.counters.get(counter)
 
     def settled(self, counter: str, current: int) -> bool:
         """Whether the count has been what it is for long."""
@@ -141,6 +149,9 @@ def _by_count(reading: DriveReading, past: Past) -> list[Finding]:
         if not current:
             continue
         name = counter.replace("_", " ")
+        if past.baseline is not None and past.accepted(counter) is not None:
+            found.append(_since_accepted(counter, current, past, past.baseline, predicts))
+            continue
         day, week = past.growth(counter, current, DAY), past.growth(counter, current, WEEK)
         if week:
             defect = counter in _DEFECTS
@@ -152,6 +163,21 @@ def _by_count(reading: DriveReading, past: Past) -> list[Finding]:
             level, text = Level.WATCH, f"{current} {name}; too little history to say whether it grows."
         found.append(_finding(level, counter, text, predicts))
     return found
+
+
+def _since_accepted(counter: str, current: int, past: Past, baseline: DriveBaseline, predicts: str) -> Finding:
+    """Only what came on top of an accepted count is news, however slowly it came."""
+    accepted = baseline.counters[counter]
+    name = counter.replace("_", " ")
+    who = f"{accepted} accepted by {baseline.accepted_by} on {baseline.accepted_at:%Y-%m-%d}"
+    more = current - accepted
+    if more <= 0:
+        return _finding(Level.NOTE, counter, f"{current} {name}: no growth beyond the {who}.", predicts)
+    week = min(more, past.growth(counter, current, WEEK) or 0)
+    level = Level.FAILING if counter in _DEFECTS and week >= _MUCH_IN_A_WEEK else Level.WATCH
+    return _finding(
+        level, counter, f"{current} {name}: {more} more than the {who}, {week} of them within 7 days.", predicts
+    )
 
 
 def _wear(reading: DriveReading, past: Past) -> list[Finding]:

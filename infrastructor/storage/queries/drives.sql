@@ -21,3 +21,11 @@ DELETE FROM drive_samples AS old WHERE sampled_at < $1 AND EXISTS (
     WHERE later.device_id = old.device_id AND later.drive = old.drive
       AND later.sampled_at > old.sampled_at AND later.sampled_at < $1
 )
+
+-- accept --
+INSERT INTO drive_baselines (device_id, drive, counters, accepted_at, accepted_by) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (device_id, drive) DO UPDATE
+SET counters = excluded.counters, accepted_at = excluded.accepted_at, accepted_by = excluded.accepted_by
+
+-- baselines --
+SELECT device_id, drive, counters, accepted_at, accepted_by FROM drive_baselines WHERE device_id = $1

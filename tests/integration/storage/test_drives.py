@@ -1,10 +1,11 @@
 """The history of drives in PostgreSQL."""
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from infrastructor.ids import uuid7
-from infrastructor.ports import Device, DriveSample
+from infrastructor.ports import Device, DriveBaseline, DriveSample
 from infrastructor.settings import Settings
 from infrastructor.storage.devices import PostgresDeviceRegistry
 from infrastructor.storage.drives import PostgresDriveStore
@@ -18,7 +19,7 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 async def registered(storage: Database) -> Device:
     registry = PostgresDeviceRegistry(storage)
     await registry.start()
-    host = device(f"nas-{uuid7().hex[:8]}")
+    host = device(f"nas-{uuid7().hex[-8:]}")
     await registry.add(host)
     await registry.close()
     return host
@@ -46,3 +47,15 @@ async def test_retention_keeps_of_each_drive_what_its_counters_were(storage: Dat
     await store.add(rows)
     await apply_retention(storage, Settings(data_dir=tmp_path))
     assert await store.history(host.id, NOW - timedelta(days=2000)) == rows[2:]
+
+
+async def test_a_baseline_takes_the_place_of_the_last_one(storage: Database) -> None:
+    host, other, store = await registered(storage), await registered(storage), PostgresDriveStore(storage)
+    first = DriveBaseline(device_id=host.id, drive="m:A", counters={"pending": 3}, accepted_at=NOW, accepted_by="anna")
+    second = dataclasses.replace(first, counters={"pending": 5}, accepted_by="bert")
+    elsewhere = dataclasses.replace(first, device_id=other.id)
+    for baseline in (first, elsewhere, second, dataclasses.replace(first, drive="m:B")):
+        await store.accept(baseline)
+    found = sorted(await store.baselines(host.id), key=lambda row: row.drive)
+    assert found == [second, dataclasses.replace(first, drive="m:B")]
+    assert await store.baselines(other.id) == [elsewhere]
