@@ -1,11 +1,16 @@
 """package_updates: what must not be mistaken for "nothing to do"."""
 
+from pathlib import Path
+
 import pytest
 
 from infrastructor.domains.packages.commands import ListAptUpdates, ListDnfUpdates
 from infrastructor.domains.packages.reboot import ReadRebootState, RebootState
+from infrastructor.domains.packages.zypper import ListZypperUpdates
 from infrastructor.errors import ParseError
 from infrastructor.ports import Capabilities, CommandOutput
+
+PENDING = Path(__file__).parents[1] / "fixtures/packages/ListZypperUpdates/zypper-1.14-pending.out"
 
 # dnf 4.14 says this with status 0.
 _NO_LISTS = b"""==> /manager <==
@@ -29,6 +34,9 @@ def test_missing_lists_are_no_empty_answer() -> None:
         ("debian", {"apt-get", "dnf", "pacman"}, "ListAptUpdates"),
         ("fedora", {"apt-get", "dnf"}, "ListDnfUpdates"),
         ("centos", {"yum", "rpm"}, "ListDnfUpdates"),
+        ("opensuse-leap", {"zypper", "rpm", "dnf"}, "ListZypperUpdates"),
+        ("sles", {"zypper"}, "ListZypperUpdates"),
+        ("debian", {"apt-get", "zypper"}, "ListAptUpdates"),
         ("alpine", {"apk", "busybox"}, "ListApkUpdates"),
         ("arch", {"pacman"}, "ListPacmanUpdates"),
     ],
@@ -50,3 +58,32 @@ def test_kernels_are_compared_by_number_and_only_within_their_flavour() -> None:
     assert state("6.1.0-9-amd64", "6.1.0-9-amd64\n6.1.0-40-cloud-amd64").required is False
     assert state("6.12.38+deb13-amd64", "6.12.38+deb13-amd64\n6.12.43+deb13-amd64").required is True
     assert state("5.15.0-custom", "").required is None
+
+
+def test_zypper_without_any_list_is_not_up_to_date() -> None:
+    with pytest.raises(ParseError, match="no package lists yet") as caught:
+        ListZypperUpdates().parse(
+            CommandOutput(exit_status=0, stdout=b"\n==> /lists <==\n\n==> /now <==\n1795277213\n")
+        )
+    assert "zypper refresh" in caught.value.hint
+
+
+def test_a_document_that_declares_entities_is_not_unfolded() -> None:
+    bomb = b'<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><stream>&b;</stream>'
+    output = b"==> /updates <==\n" + bomb + b"\n==> /lists <==\n1\n==> /now <==\n2\n"
+    with pytest.raises(ParseError, match="Not XML of zypper"):
+        ListZypperUpdates().parse(CommandOutput(exit_status=0, stdout=output))
+
+
+def test_of_a_patch_every_package_it_replaces_is_a_security_fix() -> None:
+    told = PENDING.read_text()
+    found = ListZypperUpdates().parse(CommandOutput(exit_status=0, stdout=told.encode())).updates
+    assert {row.name: row.security for row in found} == {
+        "curl": False, "kernel-default": True, "libopenssl3": True, "openssl": True,
+    }  # fmt: skip
+    # As servers with many architectures print it; a source package is none that is installed.
+    real = told.replace("openssl &lt; 3.1", "openssl.x86_64 &lt; 3.1").replace(
+        "kernel-default &lt;", "srcpackage:kernel-default &lt;"
+    )
+    again = ListZypperUpdates().parse(CommandOutput(exit_status=0, stdout=real.encode())).updates
+    assert [row.name for row in again if row.security] == ["libopenssl3", "openssl"]

@@ -1,1 +1,1 @@
-"""Packages: pending updates by apt, dnf, yum, apk and pacman, and whether a reboot is due."""
+"""Packages: pending updates by apt, dnf, yum, zypper, apk and pacman, and whether a reboot is due."""

@@ -1,45 +1,19 @@
 """What the package operations may run on a device. All of it reads: lists are never refreshed.
 
-Seen: apt 2.2 to 3.0, dnf 4.14, pacman 6.0; apk 2.14 by its documentation.
+Seen: apt 2.2 to 3.0, dnf 4.14, pacman 6.0; apk 2.14 by its documentation. zypper has a module of its own.
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 from infrastructor.command import Command
 from infrastructor.domains.packages.models import PackageUpdate
+from infrastructor.domains.packages.pending import Pending, newest, sections
+from infrastructor.domains.packages.zypper import ListZypperUpdates
 from infrastructor.errors import ParseError
 from infrastructor.ports import Capabilities, CommandOutput, Lane
 from infrastructor.sanitize import clean
-
-_HEADER = re.compile(r"^==> /([a-z]+) <==\n", re.MULTILINE)
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """What a package manager knows. `lists_at`: when its lists were fetched, by the device's clock at `now`."""
-
-    manager: str
-    updates: tuple[PackageUpdate, ...]
-    held: tuple[str, ...] = ()
-    lists_at: int | None = None
-    now: int | None = None
-
-
-def sections(text: str) -> Mapping[str, str]:
-    """`==> /name <==` and what follows, by name."""
-    pieces = _HEADER.split(text)
-    return dict(zip(pieces[1::2], pieces[2::2], strict=True))
-
-
-def newest(text: str) -> int | None:
-    """The greatest of the times in seconds, one a line."""
-    return max((int(word) for word in text.split() if _SECONDS.fullmatch(word)), default=None)
-
-
-_SECONDS = re.compile(r"[0-9]{1,12}")
 
 
 @dataclass(frozen=True)
@@ -64,6 +38,8 @@ date +%s
 
     def variant(self, capabilities: Capabilities) -> "Command[Pending]":
         tools = capabilities.tools
+        if "zypper" in tools and (capabilities.os_id or "").startswith(("opensuse", "sle", "sl-micro", "suse")):
+            return ListZypperUpdates()
         if "apt-get" in tools and capabilities.os_id not in _OF_RPM:  # Debian ships dnf and pacman as mere programs
             return self
         if "dnf" in tools or "yum" in tools:

@@ -19,7 +19,7 @@ class PackageUpdates(Result):
     """Pending updates of a device, security fixes first."""
 
     device: str = Field(description="Device name.")
-    manager: str = Field(description="apt, dnf, yum, apk or pacman.")
+    manager: str = Field(description="apt, dnf, yum, zypper, apk or pacman.")
     total: int = Field(description="Packages that could be upgraded.")
     security_total: int | None = Field(description="How many of them fix vulnerabilities.")
     updates: list[PackageUpdate] = Field(description="The rows asked for.")

@@ -12,12 +12,13 @@ from infrastructor.domains.packages.commands import (
 )
 from infrastructor.domains.packages.models import PackageUpdates
 from infrastructor.domains.packages.reboot import ReadRebootState
+from infrastructor.domains.packages.zypper import ListZypperUpdates
 from infrastructor.errors import CommandNotAvailable
 from infrastructor.operation import Cache, CachedParams, Context, Operation, operation
 from infrastructor.paging import Cursor, Limit, page
 from infrastructor.ports import Effect
 
-_MANAGERS = frozenset({"apt-get", "dnf", "yum", "apk", "pacman"})
+_MANAGERS = frozenset({"apt-get", "dnf", "yum", "apk", "pacman", "zypper"})
 
 
 class PackageUpdatesParams(CachedParams):
@@ -33,14 +34,16 @@ class PackageUpdatesParams(CachedParams):
     route="GET /api/system/{device}/packages/updates",
     resource_uri="device://{device}/packages/updates",
     cache=Cache("packages", timedelta(minutes=15)),
-    commands=(ListAptUpdates, ListDnfUpdates, ListApkUpdates, ListPacmanUpdates, ReadRebootState),
-)
+    commands=(
+        ListAptUpdates, ListDnfUpdates, ListZypperUpdates, ListApkUpdates, ListPacmanUpdates, ReadRebootState,
+    ),
+)  # fmt: skip
 async def package_updates(ctx: Context, params: PackageUpdatesParams) -> PackageUpdates:
     """List pending updates, security first, and whether a reboot is due. No list is refreshed."""
     name = ctx.device.hostname
     if not (await ctx.links.capabilities(ctx.device)).tools & _MANAGERS:
         raise CommandNotAvailable(
-            f"{name} has no package manager that is known here: no apt, dnf, yum, apk or pacman.",
+            f"{name} has no package manager that is known here: no apt, dnf, yum, zypper, apk or pacman.",
             hint="Firmware and appliance systems are updated as a whole, by their own means.",
         )
     pending, reboot = await asyncio.gather(ctx.run(ListAptUpdates()), ctx.run(ReadRebootState()))

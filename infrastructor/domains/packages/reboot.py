@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from infrastructor.command import Command
-from infrastructor.domains.packages.commands import sections
+from infrastructor.domains.packages.pending import sections
 from infrastructor.errors import ParseError
 from infrastructor.ports import CommandOutput, Lane
 from infrastructor.sanitize import clean
@@ -33,6 +33,7 @@ for k in /boot/vmlinuz-*; do [ -e "$k" ] && printf '%s\n' "${k#/boot/vmlinuz-}";
 printf '==> /flag <==\n'
 [ -e /run/reboot-required ] && echo yes
 [ -e /var/run/reboot-required ] && echo yes
+[ -e /run/reboot-needed ] && echo yes
 [ -d /usr/share/update-notifier ] && echo kept
 printf '==> /packages <==\n'
 cat /run/reboot-required.pkgs 2>/dev/null || cat /var/run/reboot-required.pkgs 2>/dev/null
