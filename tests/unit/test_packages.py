@@ -87,3 +87,8 @@ def test_of_a_patch_every_package_it_replaces_is_a_security_fix() -> None:
     )
     again = ListZypperUpdates().parse(CommandOutput(exit_status=0, stdout=real.encode())).updates
     assert [row.name for row in again if row.security] == ["libopenssl3", "openssl"]
+    # Where the texts of the patches did not come, nobody knows.
+    head, _, rest = told.partition("==> /about <==")
+    silent = head + "==> /about <==\n\n==> /locks" + rest.partition("==> /locks")[2]
+    nobody = ListZypperUpdates().parse(CommandOutput(exit_status=0, stdout=silent.encode())).updates
+    assert {row.security for row in nobody} == {None}

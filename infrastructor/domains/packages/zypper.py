@@ -1,6 +1,7 @@
 """Pending updates of openSUSE and SUSE Linux Enterprise, by zypper's XML. Seen: zypper 1.14."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from xml.etree import ElementTree
@@ -54,7 +55,8 @@ date +%s
                 "zypper has no package lists yet.", hint="Run 'zypper refresh' as root on the device, then ask again."
             )
         fixed = _fixed_by_security(parts.get("about", ""))
-        tells = parts.get("advisories", "").strip() not in {"", "0"}  # Tumbleweed has no patches at all
+        # Tumbleweed has no patches at all; and a patch whose text is not understood is about nobody knows what.
+        tells = parts.get("advisories", "").strip() not in {"", "0"} and bool(fixed or not _security(parts))
         updates = []
         for row in _document(parts["updates"]).iter("update"):
             name, new = row.get("name"), row.get("edition")
@@ -76,8 +78,15 @@ date +%s
 
 
 _ABOUT = re.compile(
-    r"^(?:Conflicts\s*:|\s)\s*([\w+.-]+?)(?:\.(?:noarch|x86_64|i[3-6]86|aarch64|ppc64le|s390x))? < \S+$", re.MULTILINE
+    r"^(?:Conflicts[ \t]*:|[ \t])[ \t]*([\w+.-]+?)(?:\.(?:noarch|x86_64|i[3-6]86|aarch64|ppc64le|s390x))? < \S+$",
+    re.MULTILINE,
 )
+
+
+def _security(parts: Mapping[str, str]) -> list[str]:
+    """Names of the security patches that are needed."""
+    rows = _document(parts.get("patches", "")).iter("update")
+    return [row.get("name", "") for row in rows if row.get("category") == "security"]
 
 
 def _fixed_by_security(text: str) -> frozenset[str]:
