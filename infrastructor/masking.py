@@ -32,7 +32,7 @@ _PATTERNS = (
     re.compile(r"(-----BEGIN [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----)([\s\S]*?)(?=-----END|\Z)"),
 )
 # A line of such a key that was logged alone: 64 of base64 and nothing else; hexadecimal is a hash.
-_KEY_CHARS = 64
+KEY_CHARS = 64
 _KEY_LINE = re.compile(r"(?m)^(\s*)(?![0-9a-f]+\s*$)([A-Za-z0-9+/]{64})(?=\s*$)")
 
 # One of these is in every text that a pattern matches; looking for them costs a tenth of looking for those.
@@ -48,7 +48,7 @@ def mask_secrets(text: str) -> str:
     if any(sign in lowered for sign in _SIGNS):
         for pattern in _PATTERNS:
             text = pattern.sub(_mask, text)
-    return _KEY_LINE.sub(_mask, text) if len(text) >= _KEY_CHARS else text
+    return _KEY_LINE.sub(_mask, text) if len(text) >= KEY_CHARS else text
 
 
 def _mask(match: re.Match[str]) -> str:

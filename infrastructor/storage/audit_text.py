@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from infrastructor.ports import AuditRecord, CacheState, Caller, Effect, Interface, Role
-from infrastructor.secret_words import mask_value
+from infrastructor.secret_words import is_harmless, mask_value
 from infrastructor.storage.audit_commands import commands_kept
 from infrastructor.storage.text import cut, cut_masked, dump
 
@@ -94,7 +94,7 @@ def reduced(line: str) -> str:
 def _document(value: Mapping[str, Any]) -> str:
     text = dump(dict(value))
     if len(text) <= DOCUMENT_BYTES:
-        return dump(mask_value(json.loads(text)))
+        return text if is_harmless(text) else dump(mask_value(json.loads(text)))
     start = dump(mask_value(_beginning(value, [DOCUMENT_BYTES // 4])))[: DOCUMENT_BYTES // 4]
     return dump({"_truncated": True, "_bytes": len(text), "_start": start})
 
