@@ -23,7 +23,7 @@ STDIO_TIMEOUT_S = 10.0
 FORBIDDEN_S = 300.0  # how long a way that the SSH server forbids is not tried again
 REFUSED_S = 5.0  # the same for any other refusal: the engine may only be starting
 
-CROWDED_S = 5.0  # how long a session is waited for where the device opens few
+CROWDED_S = 10.0  # how long a session is waited for where the device opens few
 CROWDED_RETRY_S = 0.1
 
 Way = tuple[Via, str, bool]  # the way, its socket or program, and whether it needs sudo
@@ -170,10 +170,13 @@ class Engine:
                         f"The container engine of {self.link.name} cannot be reached: no session is free: {error}.",
                         hint="Raise MaxSessions on the device, or let sshd forward its socket.",
                     ) from error
-                self.link.make_room()
+                if not self._answering:
+                    self.link.make_room()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(CROWDED_RETRY_S):
                         await self._freed.wait()
+                if not (kept and any(connection.is_open for connection, _ in self._idle)):
+                    await asyncio.sleep(CROWDED_RETRY_S)  # it was ended for a command, whose turn it is
             else:
                 return connection, via, True
 

@@ -18,6 +18,7 @@ RESIDENTS = 2  # sessions kept free for the resident shells, where there are eno
 QUEUE_TIMEOUT_S = 60.0
 REFUSALS = 12  # in a row without any session open: the device opens none at all
 MADE_ROOM_S = 0.05  # until a session that was ended for us may be gone
+GUEST_S = 0.25  # until who found no session has tried again
 STARTS = 2  # further shells tried when one ends without a word
 REPLAYS = 3  # of a request that stood behind a broken one; then it runs alone
 
@@ -229,11 +230,14 @@ class LaneSet:
             self._give_way()
 
     def make_room(self) -> None:
-        """Let an idle resident shell end: somebody beside the lanes found no session."""
+        """Somebody beside the lanes found no session: a resident shell ends, and the next free session is not taken."""
+        if self._retry is None:
+            self._retry = self._loop.call_later(GUEST_S, self._try_again)
         for lane in self._fast.values():
-            if lane in self._lanes and lane.is_idle and lane.ready and not lane.retiring:
+            if lane in self._lanes and not lane.retiring:
                 lane.retiring = True
-                lane.close()
+                if lane.is_idle and lane.ready:
+                    lane.close()
                 return
 
     async def _open(self, lane: ShellLane) -> None:
