@@ -202,7 +202,9 @@ async def test_a_stop_is_answered_listed_and_kept_as_an_event(
     installation: Installation, nas: str, rest: httpx2.AsyncClient, mcp: Client[Any], docker_engine: DockerEngine
 ) -> None:
     async with asyncio.timeout(60):
-        while (await got(rest, "/api/health"))["services"]["watchers"]["facts"]["devices"].get(nas, {}).get("mode") != "api":
+        while (await got(rest, "/api/health"))["services"]["watchers"]["facts"]["devices"].get(nas, {}).get(
+            "mode"
+        ) != "api":
             await asyncio.sleep(0.2)
     began = datetime.now(UTC).isoformat()
     stopped = await called(mcp, "container_stop", device=nas, container="web")
@@ -246,7 +248,9 @@ async def test_a_container_is_removed_by_its_plan_and_not_before(
             assert (done.returncode == 0) == (plan_token is not None)
             return dict(json.loads(done.stdout))
         handler = human if door == "mcp asking" else None
-        async with Client(installation.mcp_url, auth=BearerAuth(installation.token), elicitation_handler=handler) as mcp:
+        async with Client(
+            installation.mcp_url, auth=BearerAuth(installation.token), elicitation_handler=handler
+        ) as mcp:
             return await called(mcp, "container_remove", **where, **token)
 
     done = await remove(None)

@@ -137,7 +137,7 @@ def from_inspect(body: bytes) -> tuple[Inspection, ...]:
     items = found if isinstance(found, list) else [found]
     try:
         return tuple(_inspection(item) for item in items)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, ValidationError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, ValidationError) as error:
         raise ParseError(f"A container was described in an unknown form: {clean(repr(error), 200)}") from error
 
 

@@ -20,7 +20,7 @@ from infrastructor.domains.logs.models import (
     SourceProblem,
 )
 from infrastructor.domains.logs.patterns import as_extended, as_literal
-from infrastructor.domains.logs.times import from_micros, instant, read_cursor, seconds
+from infrastructor.domains.logs.times import EPOCH, from_micros, read_cursor, seconds
 from infrastructor.errors import (
     CommandFailed,
     CommandNotAvailable,
@@ -33,6 +33,7 @@ from infrastructor.operation import PLAIN, Context, DeviceName, Operation, Param
 from infrastructor.operation import DeviceParams as OneDevice
 from infrastructor.paging import Limit
 from infrastructor.ports import Effect
+from infrastructor.times import moment
 
 _SOURCES_MOST = 8
 _FLEET_DEADLINE_S = 60.0
@@ -124,8 +125,8 @@ class _Query:
 
     def __init__(self, params: LogQueryParams, now: datetime) -> None:
         self.newest, self.shown = read_cursor(params.cursor)
-        self.since = None if params.since is None else instant(params.since, now)
-        until = None if params.until is None else instant(params.until, now)
+        self.since = None if params.since is None else max(EPOCH, moment(params.since, now))
+        until = None if params.until is None else max(EPOCH, moment(params.until, now, "until"))
         cursor = None if self.newest is None else from_micros(self.newest)
         self.until = cursor or until
         if self.since and until and self.since > until:
