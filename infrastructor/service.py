@@ -510,6 +510,11 @@ class UnifiedDataCollectionService:
         except (InfrastructorError, TimeoutError) as error:
             code = error.code if isinstance(error, InfrastructorError) else CommandTimeout.code
             record.outcome, record.error_code, record.error_message = "error", code, clean(str(error), 1000)
+        except Exception as error:
+            # A bug that one device brings out must not take the outcomes of all the others with it.
+            logger.exception("Operation broke", extra={"operation_id": str(record.operation_id)})
+            code = InfrastructorError.code
+            record.outcome, record.error_code, record.error_message = "error", code, f"broke: {type(error).__name__}"
         else:
             record.outcome = code = "ok"
             await self._store(operation, record, self._exit_body(result), collected_at)

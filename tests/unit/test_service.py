@@ -336,6 +336,29 @@ async def test_a_sweep_is_one_record_and_one_more_for_each_change_of_state(world
     assert world.records[-1].details == {"devices": 2, "failed": dict.fromkeys(("nas", "web-1"), "device_unreachable")}
 
 
+class BreaksOnOne(CachedParams):
+    """Input of host_odd."""
+
+
+@operation(name="host_odd", effect=Effect.READ, route="GET /api/hosts/{device}/odd", cache=Cache("odd"))
+async def odd(ctx: Context, params: BreaksOnOne) -> Text:
+    """Break on one device. Test only."""
+    if ctx.device.hostname == "web-1":
+        raise ZeroDivisionError
+    return Text(text="fine")
+
+
+async def test_a_device_that_brings_out_a_bug_does_not_end_the_sweep_of_the_others() -> None:
+    world = World(operations=(*OPERATIONS, odd))
+    core = service(world)
+    outcomes = await core.sweep(odd, await world.devices.all(), SCHEDULER)
+    assert outcomes == {"nas": "ok", "web-1": "internal_error"}
+    assert (world.records[-1].outcome, world.records[-1].details) == (
+        "ok",
+        {"devices": 2, "failed": {"web-1": "internal_error"}},
+    )
+
+
 async def test_a_sweep_fills_the_cache(world: World) -> None:
     core = service(world)
     await core.sweep(pool_list, await world.devices.all(), SCHEDULER)
