@@ -44,7 +44,7 @@ from infrastructor.domains.containers.reach import ask, choose, inspect, run
 from infrastructor.domains.containers.rows import Row
 from infrastructor.errors import NotFound
 from infrastructor.operation import PLAIN, Cache, CachedParams, Context, Operation, operation
-from infrastructor.paging import Cursor, Limit, page_within
+from infrastructor.paging import ROWS_BUDGET, Cursor, Limit, characters, page_within
 from infrastructor.ports import Effect, Interface, Via
 
 _TTL = timedelta(seconds=30)
@@ -81,15 +81,19 @@ async def container_list(ctx: Context, params: ListParams) -> ContainerList:
     """List Docker or Podman containers, problems first: image, state, ports, stack. Start here."""
     reply = await ask(ctx, QueryContainers())
     rows = listing.matching(reply.value, state=params.state, name=params.name, stack=params.stack, label=params.label)
+    problems = listing.problems(rows)
     shown, next_cursor = page_within(
-        [listing.shown(row, detail=params.detail) for row in rows], params.limit, params.cursor
+        [listing.shown(row, detail=params.detail) for row in rows],
+        params.limit,
+        params.cursor,
+        ROWS_BUDGET - characters(problems),
     )
     return ContainerList(
         device=ctx.device.hostname,
         engine=engine_of(await ctx.links.capabilities(ctx.device)),
         via=reply.via,
         counts=listing.counts(reply.value),
-        problems=listing.problems(rows),
+        problems=problems,
         containers=shown,
         total=len(rows),
         next_cursor=next_cursor,

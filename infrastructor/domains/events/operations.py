@@ -8,7 +8,7 @@ from infrastructor.domains.events.models import EventList, EventRow
 from infrastructor.errors import DeviceNotFound
 from infrastructor.events import EventFilter, Severity
 from infrastructor.operation import PLAIN, Context, DeviceName, Operation, Params, operation
-from infrastructor.paging import ROWS_BUDGET, Limit
+from infrastructor.paging import ROWS_BUDGET, Limit, fitting
 from infrastructor.ports import Effect
 from infrastructor.times import Until, When, moment
 
@@ -67,22 +67,13 @@ async def event_list(ctx: Context, params: ListParams) -> EventList:
         found = await ctx.events.since(position or 0, wanted, params.limit + 1)
     else:
         found = await ctx.events.latest(wanted, params.limit + 1, position)
-    rows = _that_fit([EventRow.of(event) for event in found[: params.limit]])
+    rows = fitting([EventRow.of(event) for event in found[: params.limit]], ROWS_BUDGET, least=1)
     more = bool(rows) and len(found) > len(rows)
     return EventList(
         events=rows,
         newest=max((row.sequence for row in rows), default=params.after),
         next_cursor=f"{'>' if forward else '<'}{rows[-1].sequence}" if more else None,
     )
-
-
-def _that_fit(rows: list[EventRow]) -> list[EventRow]:
-    size = 0
-    for number, row in enumerate(rows):
-        size += len(row.__pydantic_serializer__.to_json(row)) + 1
-        if size > ROWS_BUDGET and number:
-            return rows[:number]
-    return rows
 
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (event_list,)

@@ -31,13 +31,14 @@ from infrastructor.errors import (
 from infrastructor.fleet import Selector, fan_out, select
 from infrastructor.operation import PLAIN, Context, DeviceName, Operation, Params, operation
 from infrastructor.operation import DeviceParams as OneDevice
-from infrastructor.paging import Limit
+from infrastructor.paging import Limit, fitting
 from infrastructor.ports import Effect
 from infrastructor.times import moment
 
 _SOURCES_MOST = 8
 _FLEET_DEADLINE_S = 60.0
 _LINES_MOST = 5000  # asked of one source
+_PROBLEMS = 5000  # characters of what could not be read in a fleet
 _SOURCE = re.compile(
     r"^(?:system|journal|kernel|logread"
     r"|unit:(?P<unit>[A-Za-z0-9:_.\\@-]{1,256})"
@@ -256,9 +257,18 @@ async def log_search(ctx: Context, params: LogSearchParams) -> LogSearch:
         devices=len(devices),
         counts=dict(Counter(line.device for line in lines)),
         lines=lines,
-        problems=problems[:100],
+        problems=_fitting(problems),
         next_cursor=cursor,
     )
+
+
+def _fitting(problems: list[DeviceProblem]) -> list[DeviceProblem]:
+    """As many as fit beside the lines, and how many are left out."""
+    shown = fitting(problems, _PROBLEMS)
+    if len(shown) == len(problems):
+        return shown
+    more = f"{len(problems) - len(shown)} more devices or sources could not be read; narrow the selector."
+    return [*shown, DeviceProblem(device="…", problem=more)]
 
 
 def _of(device: str, line: LogLine) -> DeviceLine:
