@@ -18,6 +18,9 @@ _Cursor = Annotated[
 ]
 
 
+_TEXT = r"^[^\x00]*$"  # PostgreSQL takes no NUL
+
+
 def _plain(description: str, **limits: Any) -> Any:
     return Field(default=None, description=description, json_schema_extra=PLAIN, **limits)
 
@@ -26,13 +29,13 @@ class ListParams(Params):
     """Input of event_list."""
 
     device: DeviceName | None = None
-    topic: str | None = _plain("containers, watchers or events.", max_length=40)
-    kind: str | None = _plain("e.g. container.die.", max_length=60)
-    subject: str | None = _plain("What it happened to, e.g. a container's name.", max_length=300)
+    topic: str | None = _plain("containers, watchers or events.", max_length=40, pattern=_TEXT)
+    kind: str | None = _plain("e.g. container.die.", max_length=60, pattern=_TEXT)
+    subject: str | None = _plain("What it happened to, e.g. a container's name.", max_length=300, pattern=_TEXT)
     severity: Literal["warning", "error"] | None = _plain("At least.")
     since: When | None = None
     until: Until | None = None
-    after: int | None = _plain("A sequence: what came after it, oldest first.", ge=0)
+    after: int | None = _plain("A sequence: what came after it, oldest first.", ge=0, lt=2**63)
     limit: Limit = 50
     cursor: _Cursor | None = None
 
