@@ -26,9 +26,9 @@ from infrastructor.errors import ParseError
 from infrastructor.masking import MASK, mask_secrets
 from infrastructor.paging import fitting
 from infrastructor.ports import Via
+from infrastructor.protection import PROTECTED, is_set
 from infrastructor.sanitize import clean
 
-PROTECTED = "infrastructor.protected"
 _COMPOSE = ("com.docker.compose.", "io.podman.compose.")
 _PROBES = 3
 _OUTPUT = 500
@@ -76,7 +76,7 @@ class Inspection:
 
     @property
     def protected(self) -> bool:
-        return self.labels.get(PROTECTED, "").lower() == "true"
+        return is_set(self.labels, PROTECTED)
 
     @property
     def stack(self) -> str | None:

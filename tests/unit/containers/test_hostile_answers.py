@@ -8,6 +8,7 @@ import pytest
 
 from infrastructor.domains.containers import cgroups, engine_stats, inspection, log_lines, rows
 from infrastructor.errors import ParseError
+from infrastructor.protection import is_set
 
 ROW = '{"Names":["/a"],"Id":"x","Image":"i","State":"exited","Status":"","Created":%s,"ExitCode":%s}'
 DETAIL = '{"Id":"x","Name":"/a","Image":"i","Config":{},"State":{"Status":"exited","ExitCode":%s},"Created":"%s"}'
@@ -38,3 +39,11 @@ def test_a_line_of_the_year_10000_has_no_time_of_its_own() -> None:
     batch = log_lines.from_program(b"9999-12-31T23:59:59-12:00 late\n", b"", truncated=False)
     shown = log_lines.shown(batch.lines[0])
     assert (shown.time, shown.text) == (None, "9999-12-31T23:59:59-12:00 late")
+
+
+@pytest.mark.parametrize("value", ["true", "True", " true ", "1", "yes", "on", "please", "", "false", "0", "no"])
+def test_a_label_protects_as_a_tag_of_the_same_value_does(value: str) -> None:
+    labels = {"infrastructor.protected": value}
+    item = {"Id": "x", "Name": "/a", "Config": {"Labels": labels}, "State": {"Status": "exited", "ExitCode": 0}}
+    found = inspection.from_inspect(json.dumps(item).encode())[0]
+    assert found.protected is is_set(labels, "infrastructor.protected")
