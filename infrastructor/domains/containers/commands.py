@@ -30,6 +30,17 @@ def needs_sudo(capabilities: Capabilities) -> bool:
 
 
 @dataclass(frozen=True)
+class EngineScript(Command[T_co]):
+    """A script that runs the engine's program, whichever there is."""
+
+    may_sudo = True
+
+    def variant(self, capabilities: Capabilities) -> Command[T_co]:
+        has_program = bool(capabilities.tools & {"docker", "podman"})
+        return self.as_root() if has_program and needs_sudo(capabilities) else self
+
+
+@dataclass(frozen=True)
 class EngineCommand(Command[T_co]):
     """A line of the docker program; `podman` is the same line for the other engine."""
 

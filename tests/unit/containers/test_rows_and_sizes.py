@@ -1,5 +1,6 @@
 """Rows, references, ports and sizes of answers, from recorded engines."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -11,7 +12,14 @@ from infrastructor.catalog import CATALOG
 from infrastructor.domains.containers import rows
 from infrastructor.domains.containers.reach import choose
 from infrastructor.domains.containers.rows import Port, Row, short_image, short_ports
-from infrastructor.errors import CommandFailed, CommandNotAvailable, Conflict, EngineUnavailable, NotFound
+from infrastructor.errors import (
+    CommandFailed,
+    CommandNotAvailable,
+    Conflict,
+    EngineUnavailable,
+    InfrastructorError,
+    NotFound,
+)
 from infrastructor.operation import Answer
 from infrastructor.ports import Caller, Capabilities, CommandOutput, Interface, Role
 from infrastructor.service import UnifiedDataCollectionService
@@ -109,6 +117,23 @@ async def test_what_is_wrong_with_an_engine_is_told_apart(
     with pytest.raises(error, match=words) as caught:
         await ask(ssh, "container_list")
     assert caught.value.hint  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("port_list", {}), ("docker_network_list", {}), ("log_query", {"source": "container:web"})],
+)
+@pytest.mark.parametrize("sudo", ["nopasswd", "none"])
+async def test_what_else_asks_the_engines_program_gets_sudo_too(
+    name: str, arguments: dict[str, str], sudo: str
+) -> None:
+    found = Capabilities(user="bob", sudo=sudo, tools=frozenset({"docker", "sudo"}))
+    ssh = FakeSSH(found=found)
+    with contextlib.suppress(InfrastructorError):  # what the engine says is none of this test's business
+        await ask(ssh, name, **arguments)
+    by_engine = [line.sudo for line in ssh.lines if "docker" in line.text]
+    assert by_engine
+    assert set(by_engine) == {sudo == "nopasswd"}
 
 
 async def test_a_login_that_needs_sudo_gets_it_and_podman_is_asked_in_its_words() -> None:
