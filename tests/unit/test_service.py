@@ -365,6 +365,20 @@ async def test_a_sweep_fills_the_cache(world: World) -> None:
     assert (await core.submit(pool_list, NAS, ADMIN)).cache is CacheState.HIT
 
 
+async def test_a_sweep_keeps_nothing_that_a_change_has_made_old(world: World) -> None:
+    core = service(world)
+    answers = world.ssh.execute_command
+
+    async def changed_meanwhile(device: Any, line: Any, **values: Any) -> CommandOutput:
+        output = await answers(device, line, **values)
+        await core.outdate(device.id, (pool_list.cache.data_type,) if pool_list.cache else ())
+        return output
+
+    world.ssh.execute_command = changed_meanwhile  # type: ignore[method-assign]
+    await core.sweep(pool_list, await world.devices.all(), SCHEDULER)
+    assert (await core.submit(pool_list, NAS, ADMIN)).cache is CacheState.MISS
+
+
 async def test_metrics_are_not_collected_from_devices_without_a_trusted_key(world: World) -> None:
     await collect_metrics(service(world))
     assert world.ssh.sent == []
