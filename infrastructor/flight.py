@@ -5,7 +5,8 @@ device cannot be joined by somebody who wants an answer from now on, nor by anyb
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable, Coroutine, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -47,6 +48,8 @@ class Flights:
     """The runs under way, by key. `scope` groups them by device."""
 
     _by_key: dict[Hashable, Flight[Any]] = field(default_factory=dict)
+    _flying: set[Flight[Any]] = field(default_factory=set)
+    """All of them, those too whose key a newer one has taken."""
 
     def join(self, key: Hashable, *, fresh: bool) -> Flight[Any] | None:
         """A run under way that answers this request, or None."""
@@ -57,17 +60,29 @@ class Flights:
         """Start a run under this key; later joiners meet this one."""
         flight: Flight[T] = Flight(scope=scope)
         self._by_key[key] = flight
+        self._flying.add(flight)
         flight.task = asyncio.create_task(run(flight))
         flight.task.add_done_callback(lambda task: self._landed(key, flight, task))
         return flight
 
     def outdate(self, scope: Hashable) -> None:
         """The device changed: nobody new may join, and nothing of what is under way is kept."""
-        for flight in self._by_key.values():
+        for flight in self._flying:
             if flight.scope == scope:
                 flight.outdated = True
 
+    @contextmanager
+    def alone(self, scope: Hashable) -> Iterator[Flight[Any]]:
+        """A run that nobody joins, but that must know when the device changes under it."""
+        flight: Flight[Any] = Flight(scope=scope)
+        self._flying.add(flight)
+        try:
+            yield flight
+        finally:
+            self._flying.discard(flight)
+
     def _landed(self, key: Hashable, flight: Flight[Any], task: "asyncio.Task[Any]") -> None:
+        self._flying.discard(flight)
         if self._by_key.get(key) is flight:
             del self._by_key[key]
         if not task.cancelled():

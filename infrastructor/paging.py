@@ -1,9 +1,10 @@
 """Long lists in pages: a cursor is the offset of the next row."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, Field, StringConstraints
+from pydantic_core import to_json
 
 from infrastructor.operation import PLAIN
 
@@ -30,12 +31,26 @@ def page_within(
     rows: Sequence[M], limit: int, cursor: str | None, budget: int = ROWS_BUDGET
 ) -> tuple[list[M], str | None]:
     """Like `page`, but the page also ends before its rows have more than `budget` characters of JSON."""
-    start, size = int(cursor or 0), 0
-    chosen: list[M] = []
-    for row in rows[start : start + limit]:
-        size += len(row.__pydantic_serializer__.to_json(row)) + 1
-        if size > budget and chosen:
-            break
-        chosen.append(row)
+    start = int(cursor or 0)
+    chosen = fitting(rows[start : start + limit], budget, least=1)
     end = start + len(chosen)
     return chosen, str(end) if end < len(rows) else None
+
+
+def fitting(rows: Sequence[T], budget: int, *, least: int = 0) -> list[T]:
+    """The first rows that have no more than `budget` characters of JSON together, at least so many of them."""
+    size = 0
+    for count, row in enumerate(rows):
+        size += _size(row)
+        if size > budget and count >= least:
+            return list(rows[:count])
+    return list(rows)
+
+
+def characters(rows: Iterable[object]) -> int:
+    """How many characters of JSON rows have."""
+    return sum(_size(row) for row in rows)
+
+
+def _size(row: object) -> int:
+    return len(to_json(row)) + 1

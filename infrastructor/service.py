@@ -505,14 +505,21 @@ class UnifiedDataCollectionService:
         context = RunContext(service=self, declared=operation, record=record, target=device)
         started, collected_at = perf_counter(), datetime.now(UTC)
         try:
-            async with asyncio.timeout(operation.deadline.total_seconds()):
-                result = await self._handle(context, operation, params)
+            with self._flights.alone(device.id) as flight:
+                async with asyncio.timeout(operation.deadline.total_seconds()):
+                    result = await self._handle(context, operation, params)
         except (InfrastructorError, TimeoutError) as error:
             code = error.code if isinstance(error, InfrastructorError) else CommandTimeout.code
             record.outcome, record.error_code, record.error_message = "error", code, clean(str(error), 1000)
+        except Exception as error:
+            # A bug that one device brings out must not take the outcomes of all the others with it.
+            logger.exception("Operation broke", extra={"operation_id": str(record.operation_id)})
+            code = InfrastructorError.code
+            record.outcome, record.error_code, record.error_message = "error", code, f"broke: {type(error).__name__}"
         else:
             record.outcome = code = "ok"
-            await self._store(operation, record, self._exit_body(result), collected_at)
+            if not flight.outdated:
+                await self._store(operation, record, self._exit_body(result), collected_at)
         record.duration_ms = _milliseconds(started)
         before = self._swept.get((operation.name, device.id), "ok")
         self._swept[operation.name, device.id] = code

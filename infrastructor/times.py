@@ -1,4 +1,4 @@
-"""Times as callers write them: `2h` ago, or a date and time."""
+"""Times as callers write them: `2h` or `1d12h` ago, or a date and time."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,8 @@ from pydantic import Field, StringConstraints
 from infrastructor.errors import ValidationFailed
 from infrastructor.operation import PLAIN
 
-_SPAN = re.compile(r"([0-9]{1,6})\s?(s|m|h|d|w)")
+_SPAN = re.compile(r"([0-9]{1,6})\s?([smhdw])")
+_AGO = re.compile(rf"(?:{_SPAN.pattern}\s?)+")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 When = Annotated[str, StringConstraints(max_length=40), Field(description="2h ago, or ISO 8601.")]
@@ -23,11 +24,13 @@ Span = Annotated[
 
 def moment(text: str, now: datetime, name: str = "since") -> datetime:
     """The time meant, in UTC; without a zone it is UTC. Raises `ValidationFailed`."""
-    match = _SPAN.fullmatch(text.strip())
+    wanted = text.strip()
     try:
-        if match is not None:
-            return now - timedelta(**{_UNITS[match[2]]: int(match[1])})
-        found = datetime.fromisoformat(text.strip())
+        if wanted == "now":
+            return now
+        if _AGO.fullmatch(wanted):
+            return now - sum((timedelta(**{_UNITS[unit]: int(n)}) for n, unit in _SPAN.findall(wanted)), timedelta())
+        found = datetime.fromisoformat(wanted)
         return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValidationFailed(

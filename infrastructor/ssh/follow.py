@@ -18,6 +18,8 @@ from infrastructor.ssh.wire import frame
 OPEN_TIMEOUT_S = 30.0
 RETRY_S = (0.1, 0.3, 1.0, 3.0)
 SAID = 4096  # bytes kept of stderr
+NOISE = 1 << 16  # bytes kept of what a login says before our shell begins
+STATUS = 16  # characters of a status at most
 
 
 @asynccontextmanager
@@ -104,6 +106,7 @@ class Follower:
             self._before += data
             at = self._before.find(self._begin)
             if at < 0:
+                del self._before[: -NOISE - len(self._begin)]
                 return
             data = bytes(self._before[at + len(self._begin) :])
             self._before.clear()
@@ -125,6 +128,9 @@ class Follower:
             self._hand_on(data[:cut])
             return
         status, newline, _ = data[at + len(marker) :].partition(b"\n")
+        if len(status) > STATUS:
+            self.stream.end(self._outcome(b""))  # somebody forged a marker
+            return
         cut = at if newline else max(0, at - 1)
         self._tail = data[cut:]
         self._hand_on(data[:cut].removesuffix(b"\n") if newline else data[:cut])

@@ -33,7 +33,7 @@ class Stream:
             whole = [bytes(self._part), *rest.split(b"\n")]
             self._part = bytearray(whole.pop())
             self._lines.extend(whole)
-            self._ahead += sum(map(len, whole))
+            self._ahead += sum(map(len, whole)) + len(whole)  # an empty line takes room too
             self._news.set()
         if len(self._part) > LONGEST:
             self.end(ParseError(f"The device sent a line of more than {LONGEST} bytes."))
@@ -46,6 +46,7 @@ class Stream:
         if not self._ended:
             if self._part and error is None:
                 self._lines.append(bytes(self._part))
+                self._ahead += len(self._part) + 1
             self._ended = True
             self._error = error
             self._news.set()
@@ -54,7 +55,7 @@ class Stream:
         while True:
             while self._lines:
                 line = self._lines.popleft()
-                self._ahead -= len(line)
+                self._ahead -= len(line) + 1
                 if self._paused and self._ahead < AHEAD // 2:
                     self._paused = False
                     self._resume()

@@ -61,7 +61,7 @@ class Sudo:
 
 def _needs_rule(link: DeviceLink, program: str, why: str) -> CommandNotAvailable:
     user = (link.capabilities.user if link.capabilities else None) or link.device.ssh_username or "USER"
-    path = program if program.startswith("/") else f"/usr/sbin/{program}"
+    path = program if program.startswith("/") else f"/usr/sbin/{program}, /usr/bin/{program}"
     return CommandNotAvailable(
         f"sudo on {link.name} does not let the login user run {program} without a password: {why}.".replace("..", "."),
         hint=f"Add this line to sudoers there with visudo: {user} ALL=(root) NOPASSWD: {path}. "

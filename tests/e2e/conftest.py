@@ -13,6 +13,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.support.docker import docker_engine as docker_engine  # noqa: PLC0414 - fixtures
+from tests.support.docker import docker_host as docker_host  # noqa: PLC0414
 from tests.support.sshd import free_port
 from tests.support.sshd import ssh_folder as ssh_folder  # noqa: PLC0414 - a fixture
 from tests.support.sshd import sshd as sshd  # noqa: PLC0414 - a fixture

@@ -101,3 +101,26 @@ async def test_every_waiter_gets_the_failure() -> None:
         assert isinstance(outcome, ValueError)
     with pytest.raises(ValueError, match="no"):
         await ask(flights, broken)
+
+
+async def test_a_change_makes_every_run_old_those_too_that_a_fresh_one_has_replaced() -> None:
+    flights = Flights()
+    seen: list[Flight[int]] = []
+    end = asyncio.Event()
+
+    async def work(flight: Flight[int]) -> int:
+        seen.append(flight)
+        flight.asked = True
+        await end.wait()
+        return 7
+
+    callers = []
+    for fresh in (False, True):
+        callers.append(asyncio.create_task(ask(flights, work, fresh=fresh)))
+        await asyncio.sleep(0.01)
+    with flights.alone("device") as alone, flights.alone("other") as elsewhere:
+        flights.outdate("device")
+        assert [flight.outdated for flight in (*seen, alone, elsewhere)] == [True, True, True, False]
+    end.set()
+    await asyncio.gather(*callers)
+    assert not flights._flying

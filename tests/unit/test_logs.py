@@ -11,7 +11,7 @@ from infrastructor.domains.logs.merge import MAX_CHARACTERS, Part, merge
 from infrastructor.domains.logs.models import LogLine
 from infrastructor.domains.logs.patterns import as_extended, as_literal
 from infrastructor.domains.logs.syslog import split
-from infrastructor.domains.logs.times import instant, micros, read_cursor, seconds
+from infrastructor.domains.logs.times import micros, read_cursor, seconds
 from infrastructor.errors import ValidationFailed
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -52,27 +52,6 @@ def test_any_expression_is_translated_or_refused(pattern: str) -> None:
 @given(st.text(st.characters(codec="ascii", min_codepoint=32), min_size=1, max_size=40))
 def test_plain_text_stays_plain_for_journalctl(text: str) -> None:
     assert re.fullmatch(as_literal(text), text)
-
-
-@pytest.mark.parametrize(
-    ("text", "wanted"),
-    [
-        ("2h", NOW - timedelta(hours=2)),
-        ("1d12h", NOW - timedelta(hours=36)),
-        ("now", NOW),
-        ("2026-11-20T08:00:00+01:00", datetime(2026, 11, 20, 7, tzinfo=UTC)),
-        ("2026-11-20 08:00", datetime(2026, 11, 20, 8, tzinfo=UTC)),
-        ("999999w999999w", NOW - timedelta(days=50 * 365)),
-    ],
-)
-def test_times_are_relative_or_iso(text: str, wanted: datetime) -> None:
-    assert instant(text, NOW) == wanted
-
-
-@pytest.mark.parametrize("text", ["yesterday", "2 hours", "$(reboot)", "2026-13-01"])
-def test_other_times_are_refused(text: str) -> None:
-    with pytest.raises(ValidationFailed, match="Not a time"):
-        instant(text, NOW)
 
 
 def line(time: int | None, message: str, source: str = "a") -> LogLine:

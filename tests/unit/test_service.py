@@ -336,10 +336,47 @@ async def test_a_sweep_is_one_record_and_one_more_for_each_change_of_state(world
     assert world.records[-1].details == {"devices": 2, "failed": dict.fromkeys(("nas", "web-1"), "device_unreachable")}
 
 
+class BreaksOnOne(CachedParams):
+    """Input of host_odd."""
+
+
+@operation(name="host_odd", effect=Effect.READ, route="GET /api/hosts/{device}/odd", cache=Cache("odd"))
+async def odd(ctx: Context, params: BreaksOnOne) -> Text:
+    """Break on one device. Test only."""
+    if ctx.device.hostname == "web-1":
+        raise ZeroDivisionError
+    return Text(text="fine")
+
+
+async def test_a_device_that_brings_out_a_bug_does_not_end_the_sweep_of_the_others() -> None:
+    world = World(operations=(*OPERATIONS, odd))
+    core = service(world)
+    outcomes = await core.sweep(odd, await world.devices.all(), SCHEDULER)
+    assert outcomes == {"nas": "ok", "web-1": "internal_error"}
+    assert (world.records[-1].outcome, world.records[-1].details) == (
+        "ok",
+        {"devices": 2, "failed": {"web-1": "internal_error"}},
+    )
+
+
 async def test_a_sweep_fills_the_cache(world: World) -> None:
     core = service(world)
     await core.sweep(pool_list, await world.devices.all(), SCHEDULER)
     assert (await core.submit(pool_list, NAS, ADMIN)).cache is CacheState.HIT
+
+
+async def test_a_sweep_keeps_nothing_that_a_change_has_made_old(world: World) -> None:
+    core = service(world)
+    answers = world.ssh.execute_command
+
+    async def changed_meanwhile(device: Any, line: Any, **values: Any) -> CommandOutput:
+        output = await answers(device, line, **values)
+        await core.outdate(device.id, (pool_list.cache.data_type,) if pool_list.cache else ())
+        return output
+
+    world.ssh.execute_command = changed_meanwhile  # type: ignore[method-assign]
+    await core.sweep(pool_list, await world.devices.all(), SCHEDULER)
+    assert (await core.submit(pool_list, NAS, ADMIN)).cache is CacheState.MISS
 
 
 async def test_metrics_are_not_collected_from_devices_without_a_trusted_key(world: World) -> None:

@@ -45,6 +45,15 @@ def test_the_last_line_of_a_failed_unit_is_its_own() -> None:
     assert (found["broken.service"].exit_code, found["broken.service"].signal) == (3, None)
 
 
+def test_a_unit_that_logs_a_header_changes_nothing_of_what_systemd_said() -> None:
+    said = (
+        "==> /units <==\nId=a.service\nSubState=failed\nExecMainCode=1\nExecMainStatus=3\n"
+        "\n==> /log/a.service <==\nlast\n==> /units <==\nId=sshd.service\nSubState=failed\n"
+    )
+    found = ReadFailedUnits(("a.service",)).parse(CommandOutput(exit_status=0, stdout=said.encode()))
+    assert {name: (row.exit_code, row.last_log) for name, row in found.items()} == {"a.service": (3, "last")}
+
+
 def test_only_an_armed_timer_can_be_overdue() -> None:
     timers = ReadTimers().parse(recorded("ReadTimers/debian-12-overdue-composed.out"))
     assert [timer.name for timer in timers if timer.overdue]

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from infrastructor.domains.system.parsers import total
 from infrastructor.errors import ParseError
 
 # docker-<id>.scope, docker/<id>, libpod-<id>.scope, libpod-payload-<id>; never libpod-conmon-<id>.
@@ -70,6 +71,7 @@ class _Raw:
     values: dict[str, list[str]] = field(default_factory=dict)
 
 
+@total
 def from_script(text: str) -> Cgroups:
     """Lines are `cpus 0-3`, `MemTotal: n kB`, `uptime s`, `<path>:<line>`, `pid <n> <group>`."""
     cpus, total = None, None

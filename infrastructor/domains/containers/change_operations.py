@@ -27,7 +27,7 @@ from infrastructor.domains.containers.commands import (
     PodmanListContainers,
     engine_of,
 )
-from infrastructor.domains.containers.inspection import PROTECTED, Inspection
+from infrastructor.domains.containers.inspection import Inspection
 from infrastructor.domains.containers.models import (
     ContainerChange,
     ContainerExec,
@@ -42,6 +42,7 @@ from infrastructor.errors import CommandNotAvailable, Conflict, NotFound, Protec
 from infrastructor.masking import mask_secrets
 from infrastructor.operation import PLAIN, Context, DestroyParams, DeviceParams, PlanDraft, operation
 from infrastructor.ports import Effect, Interface
+from infrastructor.protection import PROTECTED
 from infrastructor.sanitize import clean
 
 CHANGED = (
@@ -130,7 +131,8 @@ async def container_restart(ctx: Context, params: StopParams) -> ContainerChange
 def _check_protection(ctx: Context, found: Inspection, what: str) -> None:
     if found.protected:
         raise Protected(
-            f"{found.name} on {ctx.device.hostname} is labelled {PROTECTED}=true and may not be {what}.",
+            f"{found.name} on {ctx.device.hostname} is labelled {PROTECTED}={clean(found.labels[PROTECTED], 40)} "
+            f"and may not be {what}.",
             hint="Recreate the container without that label first, where it is declared.",
         )
 

@@ -30,6 +30,17 @@ def needs_sudo(capabilities: Capabilities) -> bool:
 
 
 @dataclass(frozen=True)
+class EngineScript(Command[T_co]):
+    """A script that runs the engine's program, whichever there is."""
+
+    may_sudo = True
+
+    def variant(self, capabilities: Capabilities) -> Command[T_co]:
+        has_program = bool(capabilities.tools & {"docker", "podman"})
+        return self.as_root() if has_program and needs_sudo(capabilities) else self
+
+
+@dataclass(frozen=True)
 class EngineCommand(Command[T_co]):
     """A line of the docker program; `podman` is the same line for the other engine."""
 
@@ -46,26 +57,28 @@ class EngineCommand(Command[T_co]):
 
 
 @dataclass(frozen=True)
-class PodmanListContainers(Command[tuple[Row, ...]]):
+class _List(Command[tuple[Row, ...]]):
+    lane = Lane.SLOW
+    max_output = 16 << 20
+    may_sudo = True
+
+
+@dataclass(frozen=True)
+class PodmanListContainers(_List):
     """All containers, as Podman's one JSON array."""
 
     template = "podman ps --all --format json"
     needs = "podman"
-    lane = Lane.SLOW
-    max_output = 16 << 20
-    may_sudo = True
 
     def parse(self, output: CommandOutput) -> tuple[Row, ...]:
         return rows.from_api(output.stdout)
 
 
 @dataclass(frozen=True)
-class ListContainers(EngineCommand[tuple[Row, ...]]):
+class ListContainers(EngineCommand[tuple[Row, ...]], _List):
     """All containers, one JSON object a line."""
 
     template = "docker ps --all --no-trunc --format '{{json .}}'"
-    lane = Lane.SLOW
-    max_output = 16 << 20
     podman = PodmanListContainers
 
     def parse(self, output: CommandOutput) -> tuple[Row, ...]:
@@ -73,11 +86,7 @@ class ListContainers(EngineCommand[tuple[Row, ...]]):
 
 
 @dataclass(frozen=True)
-class PodmanInspectContainers(Command[tuple[Inspection, ...]]):
-    """Everything Podman knows of some containers."""
-
-    template = "podman container inspect -- {containers}"
-    needs = "podman"
+class _Inspect(Command[tuple[Inspection, ...]]):
     lane = Lane.SLOW
     max_output = 64 << 20
     may_sudo = True
@@ -88,17 +97,19 @@ class PodmanInspectContainers(Command[tuple[Inspection, ...]]):
 
 
 @dataclass(frozen=True)
-class InspectContainers(EngineCommand[tuple[Inspection, ...]]):
+class PodmanInspectContainers(_Inspect):
+    """Everything Podman knows of some containers."""
+
+    template = "podman container inspect -- {containers}"
+    needs = "podman"
+
+
+@dataclass(frozen=True)
+class InspectContainers(EngineCommand[tuple[Inspection, ...]], _Inspect):
     """Everything Docker knows of some containers."""
 
     template = "docker container inspect -- {containers}"
-    lane = Lane.SLOW
-    max_output = 64 << 20
     podman = PodmanInspectContainers
-    containers: tuple[str, ...]
-
-    def parse(self, output: CommandOutput) -> tuple[Inspection, ...]:
-        return from_inspect(output.stdout)
 
 
 @dataclass(frozen=True)
@@ -166,64 +177,57 @@ class ReadCgroupsTwice(ReadCgroups):
 
 
 @dataclass(frozen=True)
-class PodmanReadStats(Command[Mapping[str, EngineUse]]):
+class _Stats(Command[Mapping[str, EngineUse]]):
+    lane = Lane.SLOW
+    max_output = 8 << 20
+    may_sudo = True
+
+    def parse(self, output: CommandOutput) -> Mapping[str, EngineUse]:
+        return from_stats(output.stdout)
+
+
+@dataclass(frozen=True)
+class PodmanReadStats(_Stats):
     """Podman's own statistics, by short id."""
 
     template = "podman stats --no-stream --no-reset --format json"
     needs = "podman"
-    lane = Lane.SLOW
-    max_output = 8 << 20
-    may_sudo = True
-
-    def parse(self, output: CommandOutput) -> Mapping[str, EngineUse]:
-        return from_stats(output.stdout)
 
 
 @dataclass(frozen=True)
-class ReadStats(EngineCommand[Mapping[str, EngineUse]]):
+class ReadStats(EngineCommand[Mapping[str, EngineUse]], _Stats):
     """Docker's own statistics, by short id: for devices whose cgroups cannot be read."""
 
     template = "docker stats --no-stream --format '{{json .}}'"
-    lane = Lane.SLOW
-    max_output = 8 << 20
     podman = PodmanReadStats
-
-    def parse(self, output: CommandOutput) -> Mapping[str, EngineUse]:
-        return from_stats(output.stdout)
 
 
 @dataclass(frozen=True)
-class PodmanReadLogs(Command[Batch]):
+class _Logs(Command[Batch]):
+    lane = Lane.SLOW
+    max_output = 16 << 20
+    accepts_truncated = True
+    may_sudo = True
+    container: str
+    tail: str = "100"
+    since: str | None = None
+    until: str | None = None
+
+    def parse(self, output: CommandOutput) -> Batch:
+        return from_program(output.stdout, output.stderr, truncated=output.truncated)
+
+
+@dataclass(frozen=True)
+class PodmanReadLogs(_Logs):
     """The newest lines of a container, by Podman."""
 
     template = "podman logs --timestamps --tail={tail} --since={since} --until={until} -- {container}"
     needs = "podman"
-    lane = Lane.SLOW
-    max_output = 16 << 20
-    accepts_truncated = True
-    may_sudo = True
-    container: str
-    tail: str = "100"
-    since: str | None = None
-    until: str | None = None
-
-    def parse(self, output: CommandOutput) -> Batch:
-        return from_program(output.stdout, output.stderr, truncated=output.truncated)
 
 
 @dataclass(frozen=True)
-class ReadLogs(EngineCommand[Batch]):
+class ReadLogs(EngineCommand[Batch], _Logs):
     """The newest lines of a container, by Docker."""
 
     template = "docker logs --timestamps --tail={tail} --since={since} --until={until} -- {container}"
-    lane = Lane.SLOW
-    max_output = 16 << 20
-    accepts_truncated = True
     podman = PodmanReadLogs
-    container: str
-    tail: str = "100"
-    since: str | None = None
-    until: str | None = None
-
-    def parse(self, output: CommandOutput) -> Batch:
-        return from_program(output.stdout, output.stderr, truncated=output.truncated)

@@ -38,7 +38,7 @@ def from_stats(body: bytes) -> Mapping[str, EngineUse]:
         for item in items:
             fields = {key.lower().replace("_", ""): value for key, value in item.items()}
             found[str(fields["id"])[:12]] = _use(fields)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ParseError(f"Not what stats prints: {clean(body[:200].decode('utf-8', 'replace'))!r}") from error
     return found
 

@@ -15,6 +15,7 @@ from infrastructor.domains.containers.rows import short_image
 from infrastructor.errors import NotFound, ValidationFailed
 from infrastructor.events import Event, EventFilter
 from infrastructor.operation import PLAIN, Context, DeviceParams, Result, operation
+from infrastructor.paging import fitting
 from infrastructor.ports import Effect
 from infrastructor.times import Span, Until, When, moment, span
 
@@ -23,6 +24,7 @@ N = TypeVar("N", int, float)
 _MOST_POINTS = 150
 _POINTS = 48  # unless a step is asked for
 _MOST_LINES = 100
+_STORY_BUDGET = 10_000  # characters; the figures take up to 28,000
 _MOST_EVENTS = 2000
 _NAMES = 20
 _STEPS_S = (60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800)
@@ -102,6 +104,7 @@ async def container_history(ctx: Context, params: HistoryParams) -> ContainerHis
         await _nothing(ctx, name, since)
     kinds = Counter(event.kind for event in events)
     story = sorted([*_of_events(events), *_of_changes(changes, since)], key=lambda line: line.at, reverse=True)
+    told = fitting(story[:_MOST_LINES], _STORY_BUDGET)
     average_cpu = _weighted([(one.cpu_percent_avg, one.samples) for one in buckets])
     average_memory = _weighted([(one.memory_bytes_avg, one.samples) for one in buckets])
     return ContainerHistory(
@@ -118,8 +121,8 @@ async def container_history(ctx: Context, params: HistoryParams) -> ContainerHis
         cpu_percent_max=_round(_highest([one.cpu_percent_max for one in buckets])),
         memory_bytes_avg=None if average_memory is None else round(average_memory),
         memory_bytes_max=_highest([one.memory_bytes_max for one in buckets]),
-        story=story[:_MOST_LINES],
-        story_omitted=max(0, len(story) - _MOST_LINES),
+        story=told,
+        story_omitted=len(story) - len(told),
         usage=_usage(buckets),
     )
 

@@ -24,16 +24,21 @@ from infrastructor.domains.containers.models import (
 )
 from infrastructor.errors import ParseError
 from infrastructor.masking import MASK, mask_secrets
+from infrastructor.paging import fitting
 from infrastructor.ports import Via
+from infrastructor.protection import PROTECTED, is_set
 from infrastructor.sanitize import clean
 from infrastructor.secret_words import mask_words
 
-PROTECTED = "infrastructor.protected"
 _COMPOSE = ("com.docker.compose.", "io.podman.compose.")
 _PROBES = 3
 _OUTPUT = 500
 _VALUE = 200
-_MANY = 60  # labels, environment variables, mounts shown
+_MOST = 500  # words, variables and labels that are masked; masking takes its time
+#: Characters of the lists of a `ContainerDetail`; together they stay below what an answer may have.
+_BUDGETS = {
+    "command": 5000, "stack_files": 2000, "ports": 7000, "mounts": 6000, "networks": 4000, "env": 5000, "labels": 6000,
+}  # fmt: skip
 _WORD = 500
 _HARMLESS = re.compile(
     r"P[UG]ID|UMASK(_SET)?|TZ|LANG(UAGE)?|LC_[A-Z]+|PATH|HOME|TERM|HOSTNAME|USER|NODE_ENV|LOG_LEVEL|[A-Z][A-Z0-9]*_VERSION"
@@ -73,7 +78,7 @@ class Inspection:
 
     @property
     def protected(self) -> bool:
-        return self.labels.get(PROTECTED, "").lower() == "true"
+        return is_set(self.labels, PROTECTED)
 
     @property
     def stack(self) -> str | None:
@@ -97,6 +102,22 @@ class Inspection:
     def detail(self, device: str, via: Via) -> ContainerDetail:
         """What an answer may say of it."""
         files = self._compose("project.config_files") or ""
+        labels = sorted(pair for pair in self.labels.items() if not pair[0].startswith(_COMPOSE))
+        whole: dict[str, list[Any]] = {
+            "command": _masked_words(self.command[:_MOST]),
+            "stack_files": [file for file in files.split(",") if file],
+            "ports": list(self.ports),
+            "mounts": list(self.mounts),
+            "networks": list(self.networks),
+            "env": _masked_env(self.env[:_MOST]),
+            "labels": _masked_labels(labels[:_MOST]),
+        }
+        shown = {name: fitting(rows, _BUDGETS[name]) for name, rows in whole.items()}
+        totals = {name: len(rows) for name, rows in whole.items()} | {
+            "command": len(self.command),
+            "env": len(self.env),
+            "labels": len(labels),
+        }
         return ContainerDetail(
             device=device,
             via=via,
@@ -104,29 +125,26 @@ class Inspection:
             id=self.id,
             image=self.image,
             image_id=self.image_id,
-            command=_masked_words(self.command),
+            command=shown["command"],
             created_at=self.created_at,
             state=self.state,
             restart_policy=self.restart_policy,
             stack=self.stack,
             service=self._compose("service"),
-            stack_files=[file for file in files.split(",") if file],
+            stack_files=shown["stack_files"],
             pod=self.pod,
             protected=self.protected,
-            ports=list(self.ports),
-            mounts=list(self.mounts[:_MANY]),
+            ports=shown["ports"],
+            mounts=shown["mounts"],
             network_mode=self.network_mode,
-            networks=list(self.networks),
+            networks=shown["networks"],
             limits=self.limits,
             privileged=self.privileged,
             user=self.user,
-            env=_masked_env(self.env),
-            labels={
-                clean(key, _VALUE): clean(mask_secrets(value), _VALUE)
-                for key, value in sorted(self.labels.items())[:_MANY]
-                if not key.startswith(_COMPOSE)
-            },
+            env=dict(shown["env"]),
+            labels=dict(shown["labels"]),
             logging_driver=self.logging_driver,
+            omitted={name: left for name, rows in shown.items() if (left := totals[name] - len(rows))},
         )
 
 
@@ -139,7 +157,7 @@ def from_inspect(body: bytes) -> tuple[Inspection, ...]:
     items = found if isinstance(found, list) else [found]
     try:
         return tuple(_inspection(item) for item in items)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, ValidationError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, ValidationError) as error:
         raise ParseError(f"A container was described in an unknown form: {clean(repr(error), 200)}") from error
 
 
@@ -267,13 +285,17 @@ def moment(text: Any) -> datetime | None:
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
-def _masked_env(lines: Iterable[str]) -> dict[str, str]:
-    pairs = [line.partition("=") for line in list(lines)[:_MANY]]
-    return {
-        clean(name, _VALUE): clean(mask_secrets(value), _VALUE) if _HARMLESS.fullmatch(name) else MASK
+def _masked_env(lines: Iterable[str]) -> list[tuple[str, str]]:
+    pairs = [line.partition("=") for line in lines]
+    return [
+        (clean(name, _VALUE), clean(mask_secrets(value), _VALUE) if _HARMLESS.fullmatch(name) else MASK)
         for name, _, value in pairs
-    }
+    ]
+
+
+def _masked_labels(labels: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(clean(key, _VALUE), clean(mask_secrets(value), _VALUE)) for key, value in labels]
 
 
 def _masked_words(words: tuple[str, ...]) -> list[str]:
-    return [clean(word, _WORD) for word in mask_words([word[: 2 * _WORD] for word in words[:_MANY]])]
+    return [clean(word, _WORD) for word in mask_words([word[: 2 * _WORD] for word in words])]

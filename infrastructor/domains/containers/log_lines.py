@@ -21,8 +21,6 @@ _RECORD = 16 << 10
 _STREAMS = {0: "stdout", 1: "stdout", 2: "stderr"}
 _TIME = re.compile(rb"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d) ?")
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
-_AGO = re.compile(r"^(\d{1,6})([smhdw])$")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _NS = 1_000_000_000
 
 
@@ -125,7 +123,7 @@ def _timed(line: bytes, before: int) -> tuple[int, bytes]:
     seconds = _seconds.get(whole)
     if seconds is None:
         try:
-            seconds = int(datetime.fromisoformat(whole.decode()).timestamp())
+            seconds = int(datetime.fromisoformat(whole.decode()).astimezone(UTC).timestamp())
         except (ValueError, OverflowError):
             return before, line
         if len(_seconds) > 1000:  # noqa: PLR2004
@@ -231,19 +229,3 @@ def place_of(lines: Sequence[Line], index: int) -> Place:
             break
         same += 1
     return Place(ns, same, len(lines) - index)
-
-
-def moment_of(text: str | None, now: datetime, name: str) -> int | None:
-    """`15m`, `2h`, `1d` ago, or an ISO time; nanoseconds since 1970."""
-    if text is None:
-        return None
-    ago = _AGO.match(text)
-    try:
-        moment = now - timedelta(**{_UNITS[ago[2]]: int(ago[1])}) if ago else datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return max(0, int(moment.timestamp() * 1e6)) * 1000
-    except (ValueError, OverflowError) as error:
-        raise ValidationFailed(
-            f"{name} is no time: {clean(text, 60)!r}.", hint="Use 15m, 2h, 1d, or 2026-01-31T12:00:00Z."
-        ) from error

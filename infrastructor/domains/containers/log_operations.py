@@ -1,5 +1,6 @@
 """container_logs: the newest matching lines, and older ones by cursor."""
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
@@ -21,6 +22,7 @@ from infrastructor.engine import Reply
 from infrastructor.operation import PLAIN, Context, DeviceParams, operation
 from infrastructor.paging import ROWS_BUDGET
 from infrastructor.ports import Effect
+from infrastructor.times import moment
 
 _NS = 1_000_000_000
 _FIRST_WINDOW = 2000  # lines looked through at first when there is something to look for
@@ -61,10 +63,9 @@ class LogsParams(DeviceParams):
 async def container_logs(ctx: Context, params: LogsParams) -> ContainerLogs:
     """Read a container's newest log lines, searched and bounded. Pass next_cursor for older ones."""
     matches = log_lines.matcher(params.grep, regex=params.regex)
-    until = log_lines.moment_of(params.until, ctx.now, "until")
     wanted = Wanted(
-        since=log_lines.moment_of(params.since, ctx.now, "since"),
-        until=until,
+        since=_nanoseconds(params.since, ctx.now, "since"),
+        until=_nanoseconds(params.until, ctx.now, "until"),
         place=Place.of(params.cursor) if params.cursor else None,
         stream=params.stream,
     )
@@ -81,6 +82,11 @@ async def container_logs(ctx: Context, params: LogsParams) -> ContainerLogs:
     return _answer(
         ctx.device.hostname, found.name, reply, older, hits[-params.tail :], complete=complete, all_hits=hits
     )
+
+
+def _nanoseconds(text: str | None, now: datetime, name: str) -> int | None:
+    """Since 1970, to the microsecond."""
+    return None if text is None else max(0, int(moment(text, now, name).timestamp() * 1e6)) * 1000
 
 
 class Wanted:

@@ -136,6 +136,9 @@ class ContainerDetail(Result):
     env: dict[str, str] = Field(description="Environment; values masked but for harmless ones such as TZ.")
     labels: dict[str, str] = Field(description="Labels, long values cut, those of compose left out.")
     logging_driver: str | None = Field(description="e.g. json-file, journald.")
+    omitted: dict[str, int] = Field(
+        default_factory=dict, exclude_if=lambda value: not value, description="Left out for size, by field."
+    )
 
 
 class ContainerUse(Result):

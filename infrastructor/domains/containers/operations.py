@@ -42,9 +42,9 @@ from infrastructor.domains.containers.models import (
 from infrastructor.domains.containers.queries import QueryContainer, QueryContainers
 from infrastructor.domains.containers.reach import ask, choose, inspect, run
 from infrastructor.domains.containers.rows import Row
-from infrastructor.errors import NotFound
+from infrastructor.errors import CommandFailed, NotFound
 from infrastructor.operation import PLAIN, Cache, CachedParams, Context, Operation, operation
-from infrastructor.paging import Cursor, Limit, page_within
+from infrastructor.paging import ROWS_BUDGET, Cursor, Limit, characters, page_within
 from infrastructor.ports import Effect, Interface, Via
 
 _TTL = timedelta(seconds=30)
@@ -81,15 +81,19 @@ async def container_list(ctx: Context, params: ListParams) -> ContainerList:
     """List Docker or Podman containers, problems first: image, state, ports, stack. Start here."""
     reply = await ask(ctx, QueryContainers())
     rows = listing.matching(reply.value, state=params.state, name=params.name, stack=params.stack, label=params.label)
+    problems = listing.problems(rows)
     shown, next_cursor = page_within(
-        [listing.shown(row, detail=params.detail) for row in rows], params.limit, params.cursor
+        [listing.shown(row, detail=params.detail) for row in rows],
+        params.limit,
+        params.cursor,
+        ROWS_BUDGET - characters(problems),
     )
     return ContainerList(
         device=ctx.device.hostname,
         engine=engine_of(await ctx.links.capabilities(ctx.device)),
         via=reply.via,
         counts=listing.counts(reply.value),
-        problems=listing.problems(rows),
+        problems=problems,
         containers=shown,
         total=len(rows),
         next_cursor=next_cursor,
@@ -230,9 +234,18 @@ async def _inspect_all(ctx: Context, via: Via, rows: list[Row]) -> list[Inspecti
     if not rows:
         return []
     if via is Via.CLI:
-        return list(await run(ctx, InspectContainers(containers=tuple(row.id for row in rows))))
+        try:
+            return await _inspect_by_program(ctx, rows)
+        except CommandFailed:
+            # One that went meanwhile fails the whole line: once more, for those that are still there.
+            left = {row.id for row in (await ask(ctx, QueryContainers())).value}
+            return await _inspect_by_program(ctx, [row for row in rows if row.id in left])
     answers = await asyncio.gather(*(_inspect_one(ctx, row.id) for row in rows))
     return [one for one in answers if one is not None]
+
+
+async def _inspect_by_program(ctx: Context, rows: list[Row]) -> list[Inspection]:
+    return list(await run(ctx, InspectContainers(containers=tuple(row.id for row in rows)))) if rows else []
 
 
 async def _inspect_one(ctx: Context, container: str) -> Inspection | None:

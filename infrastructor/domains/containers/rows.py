@@ -7,7 +7,7 @@ asking it. Seen: Docker 20.10 and 28.2, Podman 4.3 and 5.4.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json
@@ -95,7 +95,7 @@ def _rows(items: Iterable[Any]) -> tuple[Row, ...]:
     for item in items:
         try:
             found.append(_row(item))
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
             raise ParseError(f"Not a container of a list: {clean(repr(item), 200)}") from error
     return tuple(found)
 
@@ -115,7 +115,7 @@ def _of_api(item: Mapping[str, Any]) -> Row:
         item,
         # A link of another container to this one is a name with a second slash.
         name=min((str(name) for name in item["Names"]), key=lambda name: name.count("/")).lstrip("/"),
-        created_s=float(item["Created"]),
+        created_s=_moment(item["Created"]),
         ports=published,
         networks=(item.get("NetworkSettings") or {}).get("Networks") or (),
         labels=item.get("Labels") or {},
@@ -143,7 +143,7 @@ def _of_podman_ps(item: Mapping[str, Any]) -> Row:
     return _finish(
         item,
         name=str(item["Names"][0]),
-        created_s=float(item["Created"]),
+        created_s=_moment(item["Created"]),
         ports=ports,
         networks=item.get("Networks") or (),
         labels=item.get("Labels") or {},
@@ -187,6 +187,13 @@ def _created(text: str) -> float | None:
     """`2026-11-21 12:58:39 +0000 UTC`."""
     match = _CREATED.match(text)
     return datetime.strptime(match[0], "%Y-%m-%d %H:%M:%S %z").timestamp() if match else None
+
+
+def _moment(value: Any) -> float:
+    """Seconds since 1970. Raises ValueError or OverflowError for a time that no calendar has."""
+    seconds = float(value)
+    datetime.fromtimestamp(seconds, UTC)
+    return seconds
 
 
 def _address(ip: str | None) -> str | None:

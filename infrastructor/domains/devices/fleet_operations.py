@@ -7,17 +7,18 @@ from pydantic import Field
 from infrastructor.completion import Lookup
 from infrastructor.domains.devices.models import FleetAnswer, FleetOverview, FleetRun, OverviewRow, Problem
 from infrastructor.domains.system.models import SystemMetrics
-from infrastructor.errors import InfrastructorError
+from infrastructor.errors import CommandTimeout, InfrastructorError, SSHConnectionError
 from infrastructor.fleet import Outcome, Selector, check_fan_out, fan_out, fans_out, select
 from infrastructor.operation import PLAIN, Context, Params, completes, operation
-from infrastructor.paging import Limit
+from infrastructor.paging import Limit, fitting
 from infrastructor.ports import Effect
 
 _DISK_FULL_PERCENT = 90.0
 _MEMORY_HIGH_PERCENT = 95.0
 _CPU_HIGH_PERCENT = 95.0
 _REBOOTED_S = 900
-_ORDER = ("unreachable", "disk_full", "mount_hung", "memory_high", "cpu_high", "rebooted")
+_BUDGET = 18_000  # characters of the problems, and of the rows
+_ORDER = ("unreachable", "failed", "disk_full", "mount_hung", "memory_high", "cpu_high", "rebooted")
 
 
 class FleetRunParams(Params):
@@ -51,7 +52,7 @@ async def fleet_run(ctx: Context, params: FleetRunParams) -> FleetRun:
     )
     answers = [_answer(name, outcome) for name, outcome in outcomes.items()]
     answers.sort(key=lambda answer: answer.error is None)
-    kept = _fit(answers, params.max_bytes)
+    kept = fitting(answers, params.max_bytes)
     failed = sum(1 for answer in answers if answer.error is not None)
     cut = len(kept) < len(answers)
     return FleetRun(
@@ -74,16 +75,6 @@ def _answer(name: str, outcome: Outcome) -> FleetAnswer:
         collected_at=outcome.collected_at,
         cache=outcome.cache,
     )
-
-
-def _fit(answers: list[FleetAnswer], max_bytes: int) -> list[FleetAnswer]:
-    kept, size = [], 0
-    for answer in answers:
-        size += len(answer.model_dump_json())
-        if size > max_bytes:
-            break
-        kept.append(answer)
-    return kept
 
 
 async def fan_out_names(lookup: Lookup) -> list[str]:
@@ -127,10 +118,11 @@ async def fleet_overview(ctx: Context, params: FleetOverviewParams) -> FleetOver
     unreachable = 0
     for name, outcome in outcomes.items():
         if isinstance(outcome, InfrastructorError):
-            unreachable += 1
-            problems.append(
-                Problem(device=name, what="unreachable", message=outcome.one_line(), hint=outcome.hint or None)
-            )
+            away = isinstance(outcome, SSHConnectionError | CommandTimeout)
+            unreachable += away
+            message = f"{outcome.code}: {outcome.message}"
+            what = "unreachable" if away else "failed"
+            problems.append(Problem(device=name, what=what, message=message, hint=outcome.hint or None))
             continue
         metrics: SystemMetrics = outcome.result
         row = _overview_row(metrics)
@@ -142,8 +134,8 @@ async def fleet_overview(ctx: Context, params: FleetOverviewParams) -> FleetOver
         devices=len(devices),
         healthy=len(devices) - len({problem.device for problem in problems}),
         unreachable=unreachable,
-        problems=problems[: params.limit],
-        rows=rows[: params.limit],
+        problems=fitting(problems[: params.limit], _BUDGET),
+        rows=fitting(rows[: params.limit], _BUDGET),
         total=len(rows),
     )
 

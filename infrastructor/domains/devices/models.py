@@ -236,7 +236,7 @@ class Problem(Result):
     """Something a person should look at."""
 
     device: str = Field(description="Device name.")
-    what: str = Field(description="unreachable, disk_full, memory_high, cpu_high, mount_hung, rebooted.")
+    what: str = Field(description="unreachable, failed, disk_full, memory_high, cpu_high, mount_hung, rebooted.")
     message: str = Field(description="In words, with the numbers.")
     hint: str | None = Field(default=None, description="What to do about it.")
 

@@ -47,7 +47,7 @@ from infrastructor.operation import (
     PlanDraft,
     operation,
 )
-from infrastructor.paging import Cursor, Limit, page
+from infrastructor.paging import Cursor, Limit, page_within
 from infrastructor.ports import Device, Effect, HostKey, Transport
 from infrastructor.protection import check_marks_kept
 
@@ -71,8 +71,8 @@ class DeviceListParams(Params):
 async def device_list(ctx: Context, params: DeviceListParams) -> DeviceList:
     """List the registered devices with the state of their connection. Start here to learn which devices there are."""
     devices = select(await ctx.devices.all(), params.selector)
-    rows, next_cursor = page(devices, params.limit, params.cursor)
-    return DeviceList(devices=[_row(ctx, device) for device in rows], total=len(devices), next_cursor=next_cursor)
+    rows, next_cursor = page_within([_row(ctx, device) for device in devices], params.limit, params.cursor)
+    return DeviceList(devices=rows, total=len(devices), next_cursor=next_cursor)
 
 
 def _row(ctx: Context, device: Device) -> DeviceRow:

@@ -8,7 +8,7 @@ from infrastructor.domains.events.models import EventList, EventRow
 from infrastructor.errors import DeviceNotFound
 from infrastructor.events import EventFilter, Severity
 from infrastructor.operation import PLAIN, Context, DeviceName, Operation, Params, operation
-from infrastructor.paging import ROWS_BUDGET, Limit
+from infrastructor.paging import ROWS_BUDGET, Limit, fitting
 from infrastructor.ports import Effect
 from infrastructor.times import Until, When, moment
 
@@ -16,6 +16,9 @@ from infrastructor.times import Until, When, moment
 _Cursor = Annotated[
     str, StringConstraints(pattern=r"^[<>][0-9]{1,18}$"), Field(description="next_cursor.", json_schema_extra=PLAIN)
 ]
+
+
+_TEXT = r"^[^\x00]*$"  # PostgreSQL takes no NUL
 
 
 def _plain(description: str, **limits: Any) -> Any:
@@ -26,13 +29,13 @@ class ListParams(Params):
     """Input of event_list."""
 
     device: DeviceName | None = None
-    topic: str | None = _plain("containers, watchers or events.", max_length=40)
-    kind: str | None = _plain("e.g. container.die.", max_length=60)
-    subject: str | None = _plain("What it happened to, e.g. a container's name.", max_length=300)
+    topic: str | None = _plain("containers, watchers or events.", max_length=40, pattern=_TEXT)
+    kind: str | None = _plain("e.g. container.die.", max_length=60, pattern=_TEXT)
+    subject: str | None = _plain("What it happened to, e.g. a container's name.", max_length=300, pattern=_TEXT)
     severity: Literal["warning", "error"] | None = _plain("At least.")
     since: When | None = None
     until: Until | None = None
-    after: int | None = _plain("A sequence: what came after it, oldest first.", ge=0)
+    after: int | None = _plain("A sequence: what came after it, oldest first.", ge=0, lt=2**63)
     limit: Limit = 50
     cursor: _Cursor | None = None
 
@@ -67,22 +70,13 @@ async def event_list(ctx: Context, params: ListParams) -> EventList:
         found = await ctx.events.since(position or 0, wanted, params.limit + 1)
     else:
         found = await ctx.events.latest(wanted, params.limit + 1, position)
-    rows = _that_fit([EventRow.of(event) for event in found[: params.limit]])
+    rows = fitting([EventRow.of(event) for event in found[: params.limit]], ROWS_BUDGET, least=1)
     more = bool(rows) and len(found) > len(rows)
     return EventList(
         events=rows,
         newest=max((row.sequence for row in rows), default=params.after),
         next_cursor=f"{'>' if forward else '<'}{rows[-1].sequence}" if more else None,
     )
-
-
-def _that_fit(rows: list[EventRow]) -> list[EventRow]:
-    size = 0
-    for number, row in enumerate(rows):
-        size += len(row.__pydantic_serializer__.to_json(row)) + 1
-        if size > ROWS_BUDGET and number:
-            return rows[:number]
-    return rows
 
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (event_list,)

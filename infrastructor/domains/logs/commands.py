@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 from infrastructor.command import Command
+from infrastructor.domains.containers.commands import EngineScript
 from infrastructor.domains.logs.models import LogLine, Priority
 from infrastructor.domains.logs.syslog import split
 from infrastructor.domains.logs.times import from_micros
@@ -262,7 +263,7 @@ BEGIN {
 
 
 @dataclass(frozen=True)
-class ReadContainerLog(ReadLogFile):
+class ReadContainerLog(EngineScript[Excerpt], ReadLogFile):
     """The newest matching lines of a container, by Docker or else Podman."""
 
     kind: str = "container"

@@ -11,9 +11,9 @@ from typing import Generic, TypeVar
 
 from infrastructor.domains.logs.models import LogLine
 from infrastructor.domains.logs.times import micros
+from infrastructor.paging import characters
 
-MAX_CHARACTERS = 28_000  # of messages in one answer
-_ROW = 120  # characters a line costs besides its message
+MAX_CHARACTERS = 30_000  # of lines in one answer, as JSON
 
 L = TypeVar("L", bound=LogLine)
 
@@ -37,10 +37,10 @@ def merge(parts: Sequence[Part[L]], limit: int, newest: int | None, shown: int) 
     skipped = min(shown, sum(1 for line in candidates if micros(line.time) == newest)) if newest is not None else 0
     candidates = candidates[: len(candidates) - skipped]
     kept: list[L] = []
-    characters = 0
+    size = 0
     for line in reversed(candidates):
-        characters += len(line.message) + _ROW
-        if len(kept) == limit or (kept and characters > MAX_CHARACTERS) or micros(line.time) < horizon:
+        size += characters([line])
+        if len(kept) == limit or (kept and size > MAX_CHARACTERS) or micros(line.time) < horizon:
             break
         kept.append(line)
     kept.reverse()

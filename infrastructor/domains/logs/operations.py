@@ -20,7 +20,7 @@ from infrastructor.domains.logs.models import (
     SourceProblem,
 )
 from infrastructor.domains.logs.patterns import as_extended, as_literal
-from infrastructor.domains.logs.times import from_micros, instant, read_cursor, seconds
+from infrastructor.domains.logs.times import EPOCH, from_micros, read_cursor, seconds
 from infrastructor.errors import (
     CommandFailed,
     CommandNotAvailable,
@@ -31,12 +31,14 @@ from infrastructor.errors import (
 from infrastructor.fleet import Selector, fan_out, select
 from infrastructor.operation import PLAIN, Context, DeviceName, Operation, Params, operation
 from infrastructor.operation import DeviceParams as OneDevice
-from infrastructor.paging import Limit
+from infrastructor.paging import Limit, fitting
 from infrastructor.ports import Effect
+from infrastructor.times import moment
 
 _SOURCES_MOST = 8
 _FLEET_DEADLINE_S = 60.0
 _LINES_MOST = 5000  # asked of one source
+_PROBLEMS = 5000  # characters of what could not be read in a fleet
 _SOURCE = re.compile(
     r"^(?:system|journal|kernel|logread"
     r"|unit:(?P<unit>[A-Za-z0-9:_.\\@-]{1,256})"
@@ -124,8 +126,8 @@ class _Query:
 
     def __init__(self, params: LogQueryParams, now: datetime) -> None:
         self.newest, self.shown = read_cursor(params.cursor)
-        self.since = None if params.since is None else instant(params.since, now)
-        until = None if params.until is None else instant(params.until, now)
+        self.since = None if params.since is None else max(EPOCH, moment(params.since, now))
+        until = None if params.until is None else max(EPOCH, moment(params.until, now, "until"))
         cursor = None if self.newest is None else from_micros(self.newest)
         self.until = cursor or until
         if self.since and until and self.since > until:
@@ -255,9 +257,18 @@ async def log_search(ctx: Context, params: LogSearchParams) -> LogSearch:
         devices=len(devices),
         counts=dict(Counter(line.device for line in lines)),
         lines=lines,
-        problems=problems[:100],
+        problems=_fitting(problems),
         next_cursor=cursor,
     )
+
+
+def _fitting(problems: list[DeviceProblem]) -> list[DeviceProblem]:
+    """As many as fit beside the lines, and how many are left out."""
+    shown = fitting(problems, _PROBLEMS)
+    if len(shown) == len(problems):
+        return shown
+    more = f"{len(problems) - len(shown)} more devices or sources could not be read; narrow the selector."
+    return [*shown, DeviceProblem(device="…", problem=more)]
 
 
 def _of(device: str, line: LogLine) -> DeviceLine:

@@ -6,6 +6,7 @@ and podman prints. Seen: Docker 20.10, Podman 4.3.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, cast
 
 from infrastructor.domains.network.addresses import Address, Network, parse_address, parse_network
@@ -118,7 +119,7 @@ def inspected(row: Any) -> Container:
     host = _mapping(fields.get("HostConfig"))
     networks = _mapping(_mapping(fields.get("NetworkSettings")).get("Networks"))
     details = Details(
-        bindings=tuple(_bound_ports(host.get("PortBindings"))),
+        bindings=tuple(islice(_bound_ports(host.get("PortBindings")), _PORTS)),
         links=tuple(_links(host.get("Links"))),
         references=references(_text(value, 8192) for value in _items(config.get("Env"))),
         aliases={name: _aliases(network) for name, network in networks.items()},
@@ -130,7 +131,7 @@ def inspected(row: Any) -> Container:
         name=_text(fields.get("Name")).removeprefix("/"),
         state=_text(_mapping(fields.get("State")).get("Status")).lower(),
         labels=_mapping(config.get("Labels")),
-        ports=tuple(_bound_ports(_mapping(fields.get("NetworkSettings")).get("Ports"))),
+        ports=tuple(islice(_bound_ports(_mapping(fields.get("NetworkSettings")).get("Ports")), _PORTS)),
         details=details,
     )
 

@@ -8,11 +8,11 @@ from pydantic import Field
 from infrastructor.domains.network.commands import ReadLinks, ReadSockets
 from infrastructor.domains.network.dependencies import Graph
 from infrastructor.domains.network.inventory import with_details
-from infrastructor.domains.network.models import Edge, ServiceDependencyMap
+from infrastructor.domains.network.models import ServiceDependencyMap
 from infrastructor.domains.network.queries import ContainerDependencies, DescribeContainers, PublishingContainers
 from infrastructor.errors import DataCollectionError, NotFound, ValidationFailed
 from infrastructor.operation import Cache, CachedParams, Context, operation
-from infrastructor.paging import Cursor, Limit
+from infrastructor.paging import Cursor, Limit, fitting
 from infrastructor.ports import Effect
 
 _SHOWN_NAMES = 100
@@ -63,7 +63,7 @@ async def service_dependency_map(ctx: Context, params: DependencyMapParams) -> S
             or edge.source == centre
         ]
     start = int(params.cursor or 0)
-    shown = _fitting(edges[start : start + params.limit])
+    shown = fitting(edges[start : start + params.limit], _PAGE_CHARACTERS, least=1)
     end = start + len(shown)
     independent = graph.independent if params.around is None else []
     return ServiceDependencyMap(
@@ -111,13 +111,3 @@ def _centre(graph: Graph, name: str) -> str:
     if not found:
         raise NotFound(f"No service or container is named {name!r}.", hint="Call without around to see the names.")
     raise ValidationFailed(f"{name!r} may be {', '.join(found[:20])}.", hint="Give the one that is meant.")
-
-
-def _fitting(edges: list[Edge]) -> list[Edge]:
-    """As many as fit into a page; at least one, so that paging goes on."""
-    size = 0
-    for place, edge in enumerate(edges):
-        size += len(edge.model_dump_json())
-        if size > _PAGE_CHARACTERS and place:
-            return edges[:place]
-    return edges

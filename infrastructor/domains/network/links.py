@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from infrastructor.domains.network.addresses import Route, big_endian, parse_address, routes, routes6
 from infrastructor.domains.network.models import DefaultRoute, Interface, NetworkInterfaces
 from infrastructor.domains.system.parsers import total
+from infrastructor.paging import fitting
 from infrastructor.sanitize import clean
 
 _NO_SPEED = (1 << 32) - 1  # what some drivers say for -1
 _SHOWN_MEMBERS = 20
 _SHOWN_INTERFACES = 80
+_ROWS, _PROBLEMS = 26_000, 6000  # characters
 # /sys/class/net/*/type
 _TYPES = {
     "772": "loopback", "768": "ipip", "769": "tunnel6", "776": "sit", "778": "gre", "823": "gre6", "512": "ppp",
@@ -105,11 +107,12 @@ def describe(device: str, facts: LinkFacts, *, every: bool) -> NetworkInterfaces
     shown = [link for link in facts.links if every or link.name not in veth]
     problems = [] if facts.has_ip else ["IPv4 addresses are unknown: the device has no ip."]
     problems += [said for link in facts.links if (said := _problem(link))]
-    if len(shown) > _SHOWN_INTERFACES:
-        problems.append(f"{len(shown) - _SHOWN_INTERFACES} more interfaces are not shown.")
+    interfaces = fitting([_interface(link, veth) for link in shown[:_SHOWN_INTERFACES]], _ROWS)
+    if len(interfaces) < len(shown):
+        problems.insert(0, f"{len(shown) - len(interfaces)} more interfaces are not shown.")
     return NetworkInterfaces(
         device=device,
-        interfaces=[_interface(link, veth) for link in shown[:_SHOWN_INTERFACES]],
+        interfaces=interfaces,
         veth_count=len(veth),
         default_routes=[
             DefaultRoute(
@@ -117,11 +120,11 @@ def describe(device: str, facts: LinkFacts, *, every: bool) -> NetworkInterfaces
                 interface=route.interface,
                 metric=route.metric,
             )
-            for route in facts.default_routes
+            for route in facts.default_routes[:_SHOWN_MEMBERS]
         ],
         dns_servers=list(facts.servers),
         dns_search=list(facts.search),
-        problems=problems,
+        problems=fitting(problems, _PROBLEMS),
     )
 
 

@@ -28,8 +28,10 @@ from infrastructor.domains.network.queries import (
     PublishingContainers,
 )
 from infrastructor.operation import PLAIN, Cache, CachedParams, Context, Operation, operation
-from infrastructor.paging import Cursor, Limit, page
+from infrastructor.paging import ROWS_BUDGET, Cursor, Limit, characters, fitting, page_within
 from infrastructor.ports import Effect
+
+_PROBLEMS_BUDGET = 6000  # characters of a list beside the rows
 
 
 class PortListParams(CachedParams):
@@ -58,14 +60,15 @@ async def port_list(ctx: Context, params: PortListParams) -> PortList:
     rows = port_rows(found, containers)
     wanted = (params.match or "").lower()
     matching = [row for row in rows if wanted in _searched(row)]
-    shown, next_cursor = page(matching, params.limit, params.cursor)
+    problems = fitting(problems + problems_of(found, rows), _PROBLEMS_BUDGET)
+    shown, next_cursor = page_within(matching, params.limit, params.cursor, ROWS_BUDGET - characters(problems))
     return PortList(
         device=ctx.device.hostname,
         counts=counts(rows),
         ports=shown,
         total=len(matching),
         engine=None if via is None else via.value,
-        problems=(problems + problems_of(found, rows))[:50],
+        problems=problems,
         next_cursor=next_cursor,
     )
 
@@ -102,7 +105,7 @@ async def port_scan(ctx: Context, params: PortScanParams) -> PortScan:
     found, (containers, _) = await asyncio.gather(ctx.run(ReadSockets()), containers_if_any(ctx, problems))
     stopped = await with_details(ctx, [container for container in containers if not container.running])
     rows = port_rows(found, containers)
-    problems += problems_of(found, rows)
+    problems = fitting(problems + problems_of(found, rows), _PROBLEMS_BUDGET)
     return scan.scan(
         device=ctx.device.hostname,
         protocol=params.protocol,
@@ -166,14 +169,21 @@ async def docker_network_list(ctx: Context, params: DockerNetworkListParams) -> 
     members = topology.members_of(containers.value)
     wanted = (params.match or "").lower()
     matching = [network for network in networks if topology.matches(network, members, wanted)]
-    shown, next_cursor = page(matching, params.limit, params.cursor)
+    unused = fitting(topology.unused(networks, members), _PROBLEMS_BUDGET)
+    overlaps = fitting(topology.overlaps(networks, routes), _PROBLEMS_BUDGET)
+    shown, next_cursor = page_within(
+        topology.describe_all(matching, members, at_once=params.limit),
+        params.limit,
+        params.cursor,
+        ROWS_BUDGET - characters(unused) - characters(overlaps),
+    )
     return DockerNetworkList(
         device=ctx.device.hostname,
         engine=reply.via.value,
-        networks=topology.describe_all(shown, members),
+        networks=shown,
         total=len(matching),
-        unused=topology.unused(networks, members)[:100],
-        overlaps=topology.overlaps(networks, routes)[:50],
+        unused=unused,
+        overlaps=overlaps,
         next_cursor=next_cursor,
     )
 

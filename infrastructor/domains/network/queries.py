@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from infrastructor.command import Command
+from infrastructor.domains.containers.commands import EngineScript
 from infrastructor.domains.network.containers import Container, EngineNetwork, inspected, listed, network
 from infrastructor.engine import EngineQuery
 from infrastructor.errors import ParseError
@@ -55,7 +56,7 @@ class EngineNetworks(EngineQuery[tuple[EngineNetwork, ...]]):
 
 
 @dataclass(frozen=True)
-class DescribeContainers(Command[tuple[Container, ...]]):
+class DescribeContainers(EngineScript[tuple[Container, ...]]):
     """All containers in full, by docker or podman. One that goes meanwhile is left out."""
 
     script = r"""
@@ -74,7 +75,7 @@ exec $tool inspect --type container $ids
 
 
 @dataclass(frozen=True)
-class DescribeNetworks(Command[tuple[EngineNetwork, ...]]):
+class DescribeNetworks(EngineScript[tuple[EngineNetwork, ...]]):
     """All networks in full, by docker or podman."""
 
     script = r"""

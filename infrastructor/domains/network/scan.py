@@ -10,11 +10,13 @@ from infrastructor.domains.network.models import Claim, PortConflict, PortRow, P
 from infrastructor.domains.network.ports import protocol_of
 from infrastructor.domains.network.sockets import Sockets
 from infrastructor.errors import ValidationFailed
+from infrastructor.paging import fitting
 
 TOP_PORT = 65535
 _PRIVILEGED = 1024
 _DEFAULT_START = 8080  # where people look for a free port
 _SHOWN = 100
+_BUDGET = 12_000  # characters of each list
 _EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 — what others bind to
 
 Key = tuple[Protocol, int]
@@ -82,13 +84,13 @@ def scan(
         device=device,
         protocol=protocol,
         free=as_ranges(set(wanted) - taken),
-        taken=claims[:_SHOWN],
+        taken=fitting(claims[:_SHOWN], _BUDGET),
         taken_total=len(claims),
         ephemeral=as_ranges(ephemeral.intersection(wanted)),
         kernel_reserved=as_ranges(reserved.intersection(wanted)),
         ephemeral_range=None if found.ephemeral is None else f"{low}-{high}",
         advice=_advice(wanted, count, taken | reserved | ephemeral),
-        conflicts=list(_conflicts(holders))[:_SHOWN],
+        conflicts=fitting(list(_conflicts(holders))[:_SHOWN], _BUDGET),
         problems=problems,
     )
 

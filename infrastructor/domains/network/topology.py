@@ -27,9 +27,9 @@ def members_of(containers: Iterable[Container]) -> Members:
     return found
 
 
-def describe_all(networks: Sequence[EngineNetwork], members: Members) -> list[DockerNetwork]:
-    """A page of networks; how many members each shows depends on how many share the page."""
-    most = max(_FEWEST_MEMBERS, _SHOWN_MEMBERS // max(1, len(networks)))
+def describe_all(networks: Sequence[EngineNetwork], members: Members, at_once: int = 500) -> list[DockerNetwork]:
+    """All of them; how many members each shows depends on how many share a page of `at_once`."""
+    most = max(_FEWEST_MEMBERS, _SHOWN_MEMBERS // max(1, min(at_once, len(networks))))
     return [_describe(network, members, most) for network in networks]
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from infrastructor.domains.operations.models import PlanDecision, PlanId, PlanList, plan_row
 from infrastructor.errors import Conflict, NotFound, PermissionDenied
 from infrastructor.operation import Context, Params, operation
-from infrastructor.paging import Cursor, Limit, page
+from infrastructor.paging import Cursor, Limit, page_within
 from infrastructor.ports import Effect, Interface, Role, StoredPlan
 
 
@@ -28,9 +28,9 @@ class PlanListParams(Params):
 )
 async def plan_list(ctx: Context, params: PlanListParams) -> PlanList:
     """List destructive plans that wait to be carried out, with all they would do. Call plan_approve for one of them."""
-    plans = await ctx.plans.waiting()
-    rows, next_cursor = page(plans, params.limit, params.cursor)
-    return PlanList(plans=[plan_row(plan) for plan in rows], total=len(plans), next_cursor=next_cursor)
+    plans = [plan_row(plan) for plan in await ctx.plans.waiting()]
+    rows, next_cursor = page_within(plans, params.limit, params.cursor)
+    return PlanList(plans=rows, total=len(plans), next_cursor=next_cursor)
 
 
 class PlanApproveParams(Params):

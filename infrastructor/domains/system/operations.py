@@ -33,13 +33,14 @@ from infrastructor.domains.system.samples import Memory, Usage
 from infrastructor.domains.system.units import ReadFailedUnits, ReadTimers
 from infrastructor.errors import CommandNotAvailable, CommandTimeout, DataCollectionError
 from infrastructor.operation import PLAIN, Cache, CachedParams, Context, Operation, operation
-from infrastructor.paging import Cursor, Limit, page
+from infrastructor.paging import ROWS_BUDGET, Cursor, Limit, characters, fitting, page_within
 from infrastructor.ports import Effect
 
 _FIRST_INTERVAL_S = 0.5  # a first run has nothing to compare with, so it looks twice
 _STALE_INTERVAL_S = 600.0  # rates over longer than this say little about now
 _HUNG_PAUSE_S = 300.0
 _EXPLAINED = 10
+_BESIDE = 10_000  # characters of failed services, and of timers
 
 
 class InfoParams(CachedParams):
@@ -135,20 +136,24 @@ async def service_list(ctx: Context, params: ServiceListParams) -> ServiceList:
         )
     services = sorted(await ctx.run(ListUnits()), key=lambda service: service.name)
     matching = [service for service in services if params.state in ("all", service.state)]
-    rows, next_cursor = page(matching, params.limit, params.cursor)
     manager = "systemd" if capabilities.systemd else "openrc" if "rc-status" in capabilities.tools else "sysv"
     failed = [FailedService(**dict(service)) for service in services if service.state == "failed"]
     timers = None
     if capabilities.systemd:
         explained = await _explain(ctx, failed[:_EXPLAINED])
         failed = [explained.get(service.name, service) for service in failed]
-        timers = await ctx.run(ReadTimers()) if params.timers else None
+        timers = sorted(await ctx.run(ReadTimers()), key=_by_due)[: params.limit] if params.timers else None
+    failed = fitting(failed, _BESIDE)
+    timers = None if timers is None else fitting(timers, _BESIDE)
+    rows, next_cursor = page_within(
+        matching, params.limit, params.cursor, ROWS_BUDGET - characters(failed) - characters(timers or ())
+    )
     return ServiceList(
         device=ctx.device.hostname,
         manager=manager,
         counts=dict(Counter(service.state for service in services)),
         failed=failed,
-        timers=None if timers is None else sorted(timers, key=_by_due)[: params.limit],
+        timers=timers,
         services=rows,
         total=len(matching),
         next_cursor=next_cursor,
@@ -193,7 +198,7 @@ async def process_list(ctx: Context, params: ProcessListParams) -> ProcessList:
     wanted = (params.match or "").lower()
     matching = [process for process in processes if wanted in f"{process.user} {process.command}".lower()]
     matching.sort(key=_ORDER[params.sort])
-    rows, next_cursor = page(matching, params.limit, params.cursor)
+    rows, next_cursor = page_within(matching, params.limit, params.cursor)
     return ProcessList(
         device=ctx.device.hostname,
         states=dict(Counter(process.state[:1] for process in processes)),

@@ -70,7 +70,9 @@ true
 
     def parse(self, output: CommandOutput) -> Mapping[str, FailedService]:
         pieces = _HEADER.split(output.text)
-        parts = {(kind, name): text for kind, name, text in zip(pieces[1::3], pieces[2::3], pieces[3::3], strict=True)}
+        parts: dict[tuple[str, str | None], str] = {}
+        for kind, name, text in zip(pieces[1::3], pieces[2::3], pieces[3::3], strict=True):
+            parts.setdefault((kind, name), text)  # a unit may log what looks like a header; ours come first
         if ("units", None) not in parts:
             raise ParseError(f"Not an answer of systemctl show: {clean(output.text, 200)!r}")
         found = {}

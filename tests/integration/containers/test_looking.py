@@ -165,8 +165,8 @@ async def test_the_docker_sdk_sees_the_same(host: Host) -> None:
 
 
 async def test_statistics_agree_with_the_engine(host: Host) -> None:
-    host.run("steady", "sh", "-c", "dd if=/dev/zero of=/tmp/x bs=1M count=20; sleep 3600")
-    await asyncio.sleep(1)
+    host.run("steady", "sh", "-c", "dd if=/dev/zero of=/tmp/x bs=1M count=20; echo written; sleep 3600")
+    await until(lambda: "written" in host.engine.docker("logs", "steady"))
     ours = (await host.ask("container_stats")).containers[0]
     theirs = json.loads(host.engine.docker("stats", "--no-stream", "--format", "{{json .}}"))
     assert theirs["PIDs"] == str(ours.pids)

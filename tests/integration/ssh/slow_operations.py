@@ -8,6 +8,7 @@ from pydantic import Field
 
 from infrastructor.command import Command
 from infrastructor.domains.operations.operations import operation_cancel, operation_get
+from infrastructor.errors import InfrastructorError
 from infrastructor.operation import Cache, CachedParams, Context, DeviceParams, Operation, Result, operation
 from infrastructor.ports import CommandOutput, Effect, Lane
 
@@ -85,7 +86,7 @@ async def slow_change(ctx: Context, params: ChangeParams) -> Done:
     try:
         await ctx.run(Change(params.first))
         await ctx.run(Change(params.second))
-    except Exception:
+    except InfrastructorError:
         if params.tidy is not None:
             await ctx.run(Change(params.tidy))
         raise

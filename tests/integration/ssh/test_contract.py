@@ -188,8 +188,9 @@ async def test_a_hostile_command_harms_no_neighbour(client: AsyncSSHClient, host
 
 
 async def test_a_hung_command_does_not_hold_up_the_others(client: AsyncSSHClient, host: Device) -> None:
-    hung = asyncio.create_task(client.execute_command(host, line("sleep 20", timeout_s=4)))
-    await asyncio.sleep(0.1)
+    argument = f"{uuid4().int % 10**9 + 10**9}"
+    hung = asyncio.create_task(client.execute_command(host, line(f"sleep {argument}", timeout_s=4)))
+    await until(lambda: running(argument))
     async with asyncio.timeout(3):
         outputs = await asyncio.gather(*(client.execute_command(host, line(f"echo {n}")) for n in range(20)))
     assert [int(output.text) for output in outputs] == list(range(20))
@@ -228,9 +229,10 @@ async def test_a_change_runs_at_most_once_per_operation_id(client: AsyncSSHClien
 
 
 async def test_an_abandoned_change_goes_on(client: AsyncSSHClient, host: Device) -> None:
-    path = f"/tmp/{uuid4().hex}"
-    task = asyncio.create_task(client.execute_command(host, line(f"sleep 0.5; echo x >{path}", Lane.CHANGE)))
-    await asyncio.sleep(0.3)
+    path, argument = f"/tmp/{uuid4().hex}", f"0.5{uuid4().int % 10**9}"
+    text = f"sleep {argument}; echo x >{path}"
+    task = asyncio.create_task(client.execute_command(host, line(text, Lane.CHANGE)))
+    await until(lambda: running(argument))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -1,7 +1,9 @@
 """Rows, references, ports and sizes of answers, from recorded engines."""
 
+import contextlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,9 +13,16 @@ from infrastructor.catalog import CATALOG
 from infrastructor.domains.containers import rows
 from infrastructor.domains.containers.reach import choose
 from infrastructor.domains.containers.rows import Port, Row, short_image, short_ports
-from infrastructor.errors import CommandFailed, CommandNotAvailable, Conflict, EngineUnavailable, NotFound
+from infrastructor.errors import (
+    CommandFailed,
+    CommandNotAvailable,
+    Conflict,
+    EngineUnavailable,
+    InfrastructorError,
+    NotFound,
+)
 from infrastructor.operation import Answer
-from infrastructor.ports import Caller, Capabilities, CommandOutput, Interface, Role
+from infrastructor.ports import Caller, Capabilities, CommandLine, CommandOutput, Device, Interface, Role
 from infrastructor.service import UnifiedDataCollectionService
 from tests.fakes import (
     FakeAudit,
@@ -109,6 +118,51 @@ async def test_what_is_wrong_with_an_engine_is_told_apart(
     with pytest.raises(error, match=words) as caught:
         await ask(ssh, "container_list")
     assert caught.value.hint  # type: ignore[attr-defined]
+
+
+class Passing(FakeSSH):
+    """A device with only the program, on which one of two containers goes between the list and the look at it."""
+
+    def __init__(self) -> None:
+        super().__init__(found=Capabilities(user="root", is_root=True, tools=frozenset({"docker"})))
+        self.looked = 0
+
+    async def execute_command(self, device: Device, line: CommandLine, **values: Any) -> CommandOutput:
+        await super().execute_command(device, line, **values)
+        if line.text.startswith("docker ps"):
+            names = ("stays",) if self.looked else ("stays", "goes")
+            row = {"Image": "i", "State": "running", "Status": "Up", "CreatedAt": "", "Ports": "", "Networks": ""}
+            rows_ = [json.dumps(row | {"ID": name, "Names": name, "Labels": ""}) for name in names]
+            return CommandOutput(exit_status=0, stdout="\n".join(rows_).encode())
+        if line.text.startswith("docker container inspect"):
+            self.looked += 1
+            if "goes" in line.text:
+                return CommandOutput(exit_status=1, stdout=b"[]", stderr=b"Error: No such container: goes")
+            found = {"Id": "stays", "Name": "/stays", "Config": {}, "State": {"Status": "running"}}
+            return CommandOutput(exit_status=0, stdout=json.dumps([found]).encode())
+        return CommandOutput(exit_status=0, stdout=b"")
+
+
+async def test_a_container_that_goes_meanwhile_does_not_hide_the_others() -> None:
+    result = json.loads((await ask(Passing(), "container_health")).body)
+    assert (result["total"], result["running"], result["verdict"]) == (1, 1, "green")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("port_list", {}), ("docker_network_list", {}), ("log_query", {"source": "container:web"})],
+)
+@pytest.mark.parametrize("sudo", ["nopasswd", "none"])
+async def test_what_else_asks_the_engines_program_gets_sudo_too(
+    name: str, arguments: dict[str, str], sudo: str
+) -> None:
+    found = Capabilities(user="bob", sudo=sudo, tools=frozenset({"docker", "sudo"}))
+    ssh = FakeSSH(found=found)
+    with contextlib.suppress(InfrastructorError):  # what the engine says is none of this test's business
+        await ask(ssh, name, **arguments)
+    by_engine = [line.sudo for line in ssh.lines if "docker" in line.text]
+    assert by_engine
+    assert set(by_engine) == {sudo == "nopasswd"}
 
 
 async def test_a_login_that_needs_sudo_gets_it_and_podman_is_asked_in_its_words() -> None:

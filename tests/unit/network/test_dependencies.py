@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infrastructor.domains.network.dependencies import Graph
-from infrastructor.domains.network.dependency_map import _fitting
 from infrastructor.domains.network.models import ServiceDependencyMap
+from infrastructor.paging import fitting
 from tests.unit.network.build import container, published, recorded_containers, recorded_sockets, volume
 
 
@@ -170,7 +170,7 @@ def test_a_page_of_five_hundred_containers_stays_below_the_limit(detail: bool) -
     edges = graph.edges
     pages, start = 0, 0
     while start < len(edges):
-        shown = _fitting(edges[start : start + 100])
+        shown = fitting(edges[start : start + 100], 20_000, least=1)
         page = ServiceDependencyMap(
             device="nas",
             engine="socket",

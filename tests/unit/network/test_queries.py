@@ -82,3 +82,11 @@ def test_no_secret_of_an_environment_is_kept() -> None:
     out = FIXTURES / "ContainerDependencies" / "docker-20.10-shop-web-1.out"
     assert b"s3cret" in out.read_bytes()
     assert "s3cret" not in repr(QUERIES["ContainerDependencies"].parse(reply(out.read_bytes())))
+
+
+def test_ranges_of_ports_that_no_device_has_are_not_spelled_out() -> None:
+    bindings = {f"{n}/tcp": [{"HostPort": "1-65535"}] * 50 for n in range(1, 50)}
+    body = json.dumps({"Id": "a", "Name": "/a", "HostConfig": {"PortBindings": bindings}}).encode()
+    found = ContainerDependencies(container="a").parse(reply(body))
+    assert found.details is not None
+    assert len(found.details.bindings) == 65536
