@@ -30,7 +30,7 @@ class Keyring:
 
     def __init__(self, database: Database, path: Path) -> None:
         self._database = database
-        self._path = path
+        self.path = path
         self._keys: dict[int, Key] = {}
         self._newest: int | None = None
 
@@ -54,11 +54,11 @@ class Keyring:
     async def add(self) -> Key:
         """Make a new key, in the file first, and let it be the newest."""
         await self.newest(again=True)
-        with _locked(self._path):
-            known = _read(self._path)
+        with _locked(self.path):
+            known = _read(self.path)
             number = max(known) + 1
-            _write(self._path, {**known, number: secrets.token_bytes(KEY_BYTES)})
-        await self._announce(number, _read(self._path)[number])
+            _write(self.path, {**known, number: secrets.token_bytes(KEY_BYTES)})
+        await self._announce(number, _read(self.path)[number])
         return await self.newest(again=True)
 
     async def _load(self) -> int:
@@ -67,15 +67,15 @@ class Keyring:
         if not said:
             if await self._database.fetchval(SQL["any_sealed"]):
                 raise self._unavailable("is of no use", "The table configuration_keys is empty, the contents are not.")
-            with _locked(self._path):
-                known = _read(self._path)
+            with _locked(self.path):
+                known = _read(self.path)
                 if not known:
-                    _write(self._path, {1: secrets.token_bytes(KEY_BYTES)})
-                    known = _read(self._path)
+                    _write(self.path, {1: secrets.token_bytes(KEY_BYTES)})
+                    known = _read(self.path)
             number = max(known)
             await self._announce(number, known[number])
             said = await self._said()  # of servers that start at once, one was first
-        known = _read(self._path)
+        known = _read(self.path)
         for number, fingerprint in said.items():
             if number in known and not hmac.compare_digest(_fingerprint(known[number]), fingerprint):
                 raise self._unavailable(f"has another key {number} than the contents in the database were sealed with")
@@ -92,7 +92,7 @@ class Keyring:
         await self._database.execute(SQL["announce"], number, _fingerprint(secret))
 
     def _unavailable(self, fault: str, message: str | None = None) -> HistoryKeyUnavailable:
-        return HistoryKeyUnavailable(message or f"The key file {self._path} {fault}.", path=str(self._path))
+        return HistoryKeyUnavailable(message or f"The key file {self.path} {fault}.", path=str(self.path))
 
 
 def _fingerprint(secret: bytes) -> bytes:

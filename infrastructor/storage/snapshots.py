@@ -16,6 +16,7 @@ from infrastructor.storage.keeping import arguments, snapshot_of, text_of
 from infrastructor.storage.keys import Keyring
 from infrastructor.storage.pool import Database, sqlstate_of
 from infrastructor.storage.rows import head, known_of, snapshot, state_in
+from infrastructor.storage.search import Search
 from infrastructor.storage.versions import Changes, Kept, Seen, State, changes, path_key, seen, storable
 
 _RAW = sql.load("snapshots")
@@ -35,6 +36,7 @@ class PostgresSnapshotStore:
     def __init__(self, database: Database, keys: Keyring) -> None:
         self._database = database
         self._contents = Contents(database, keys)
+        self.search = Search(database, self._contents).search
         self._counts: Counter[str] = Counter(kept=0, refreshed=0, again=0, stored_bytes=0)
 
     # --- adding --------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ TABLES = (
         CHECK ((key IS NULL) = (body IS NULL))
     )
     """,
+    "CREATE INDEX idx_configuration_contents_doomed ON configuration_contents (doomed_at) WHERE doomed_at IS NOT NULL",
     # Sealed bodies do not compress again: do not try.
     "ALTER TABLE configuration_contents ALTER COLUMN body SET STORAGE EXTERNAL",
     # `path_key` stands for the path where it must be unique: a path of 4,095 bytes does not fit into a B-tree.
@@ -83,6 +84,24 @@ TABLES = (
     "CREATE UNIQUE INDEX idx_configuration_snapshots_id ON configuration_versions (id)",
     "CREATE INDEX idx_configuration_snapshots_time ON configuration_versions (time)",
     "CREATE INDEX idx_configuration_snapshots_hash ON configuration_versions (content)",
+    # Files go with their device; what only they had is looked for then, and not every night.
+    """
+    CREATE TABLE configuration_sweeps (
+        id INTEGER GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        asked_at TIMESTAMPTZ NOT NULL DEFAULT now()
+    )
+    """,
+    """
+    CREATE FUNCTION infrastructor_ask_for_sweep() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+    BEGIN
+        INSERT INTO configuration_sweeps DEFAULT VALUES;
+        RETURN NULL;
+    END $$
+    """,
+    """
+    CREATE TRIGGER ask_for_sweep AFTER DELETE ON configuration_files
+    FOR EACH STATEMENT EXECUTE FUNCTION infrastructor_ask_for_sweep()
+    """,
     # The current text of each file, secrets masked, to search in. `grams` are hashes of its three-letter pieces:
     # what pg_trgm does, with the GIN of arrays that every PostgreSQL has.
     """
@@ -194,7 +213,14 @@ BEGIN
     END IF;
 
     IF cardinality(used) > 0 THEN
-        UPDATE configuration_contents SET doomed_at = NULL WHERE id = ANY(used) AND doomed_at IS NOT NULL;
+        -- What the sweep has marked is needed again, with all that it is compressed against.
+        WITH RECURSIVE chain AS (
+            SELECT id, base FROM configuration_contents WHERE id = ANY(used)
+            UNION
+            SELECT content.id, content.base FROM chain JOIN configuration_contents AS content ON content.id = chain.base
+        )
+        UPDATE configuration_contents AS content SET doomed_at = NULL FROM chain
+        WHERE content.id = chain.id AND content.doomed_at IS NOT NULL;
         SELECT count(*) INTO counted FROM configuration_contents WHERE id = ANY(used);
         IF counted <> cardinality(used) THEN
             RAISE EXCEPTION 'a content is gone' USING ERRCODE = 'IF001';
@@ -258,6 +284,8 @@ DOWNGRADE = (
     "DROP TABLE configuration_texts",
     "DROP TABLE configuration_versions",
     "DROP TABLE configuration_files",
+    "DROP FUNCTION infrastructor_ask_for_sweep",
+    "DROP TABLE configuration_sweeps",
     "DROP TABLE configuration_contents",
     "DROP TABLE configuration_keys",
 )
