@@ -87,7 +87,8 @@ class Search:
             SQL["current"],
             match_text=match.replace("{text}", "masked.text"),
             match_line=match.replace("{text}", "found.text"),
-            indexed=SQL["indexed"].partition("\n")[2] if pieces else "",
+            pieces=SQL["pieces"].partition("\n")[2] if pieces else "",
+            among=SQL["among"].partition("\n")[2] if pieces else "",
             snapshot=_COLUMNS,
         )
         what = text if regex else f"%{_escaped(text)}%"

@@ -6,16 +6,20 @@
 -- Not a statement: texts and lines in which a regular expression is found; it sees one line at a time.
 {text} ~* ('(?n)' || $1)
 
--- indexed --
--- Not a statement: texts that have all the pieces.
-AND masked.grams @> $6::smallint[]
+-- pieces --
+-- Not a statement: texts that have all the pieces, found by the index.
+candidate AS MATERIALIZED (SELECT file FROM configuration_texts WHERE grams @> $6::smallint[]),
+
+-- among --
+-- Not a statement: of those only.
+JOIN candidate ON candidate.file = masked.file
 
 -- current --
 -- Lines of the newest versions.
-WITH matching AS (
+WITH {pieces} matching AS (
     SELECT file.id, file.device_id, file.path, file.head_time, masked.text
     FROM configuration_texts AS masked JOIN configuration_files AS file ON file.id = masked.file
-    WHERE {match_text} {indexed} AND ($2::uuid[] IS NULL OR file.device_id = ANY($2))
+    {among} WHERE {match_text} AND ($2::uuid[] IS NULL OR file.device_id = ANY($2))
       AND ($3::text IS NULL OR $3 = '/' OR file.path = rtrim($3, '/') OR starts_with(file.path, rtrim($3, '/') || '/'))
     LIMIT $4
 ), hit AS (
