@@ -30,7 +30,8 @@
     │   ├── OutcomeUnknown          the connection died after the command was sent
     │   └── ParseError
     ├── DatabaseOperationError
-    │   └── AuditUnavailable        intent could not be made durable, so nothing was sent
+    │   ├── AuditUnavailable        intent could not be made durable, so nothing was sent
+    │   └── HistoryKeyUnavailable   the key that configuration contents are sealed with is missing or another one
     ├── CacheOperationError         never leaves the cache module
     ├── SubscriberTooSlow           events came faster than they were read; nothing is lost
     ├── ResultTooLarge              it ran, but the answer is longer than this door may hand out
@@ -216,6 +217,15 @@ class DatabaseOperationError(InfrastructorError):
 class AuditUnavailable(DatabaseOperationError):
     code = "audit_unavailable"
     default_hint = "Nothing was sent to any device. Changes need the audit store; 'infrastructor doctor' tells more."
+
+
+class HistoryKeyUnavailable(DatabaseOperationError):
+    code = "history_key_unavailable"
+    retryable = False
+    default_hint = (
+        "No content is stored or read without it. Restore the key file of the server that wrote the history, or point "
+        "INFRASTRUCTOR_CONFIG_KEYS_PATH at it; no restart is needed."
+    )
 
 
 class CacheOperationError(InfrastructorError):

@@ -78,6 +78,10 @@ class Settings(BaseSettings):
     retention_audit: timedelta = timedelta(days=365)
     drives_interval_s: float = Field(default=86400.0, description="How often SMART data is collected; 0 turns it off.")
     retention_drives: timedelta = timedelta(days=365)
+    config_keys_path: Path | None = Field(
+        default=None,
+        description="Key file of the configuration history, one for all servers; empty: in data_dir.",
+    )
 
     log_level: str = Field(default="INFO")
 

@@ -113,14 +113,34 @@ class ConfigWatch:
     exclude: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchHit:
+    """A line in which it was found, secrets masked; `snapshot` is the newest searched version that has the line."""
+
+    snapshot: Snapshot
+    line_number: int  # from 1
+    line: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchResult:
+    """Hits by device, path and line. Not `complete`: there are more, or time was up before all was searched."""
+
+    hits: tuple[SearchHit, ...]
+    complete: bool
+    searched_files: int | None = None  # of a search in every version; None: all current ones
+
+
 class SnapshotStore(Protocol):
     """Versions of files, for ever."""
 
     async def add(self, device_id: UUID, versions: Sequence[Version]) -> Sequence[Snapshot]:
         """Keep, in one transaction, those that differ from the newest version of their file; and tell of them.
 
-        Each kept one is an event `config.create`, `config.modify` or `config.delete` of topic `configs`, of the same
-        transaction. One that is the same in content, kind and attributes only refreshes the signature of its file.
+        Versions of one file are in the order in which they were seen. One that is older than the newest known, though
+        seen later, gets a time just after it. Adding the same versions again keeps nothing. Each kept one is an event
+        `config.create`, `config.modify` or `config.delete` of topic `configs`, of the same transaction and with the
+        snapshot's id. One that is the same in content, kind and attributes only refreshes the signature of its file.
         Returns the kept ones. Raises `DatabaseOperationError`: then nothing is kept and it can be added again.
         """
         ...
@@ -155,6 +175,24 @@ class SnapshotStore(Protocol):
         limit: int = 100,
     ) -> Sequence[Snapshot]:
         """Snapshots newest first; `before` is the last one of the page before."""
+        ...
+
+    async def search(
+        self,
+        query: str,
+        *,
+        regex: bool = False,
+        ever: bool = False,
+        device_ids: Collection[UUID] | None = None,
+        under: str | None = None,
+        limit: int = 100,
+    ) -> SearchResult:
+        """Lines that contain a text, or match a PostgreSQL regular expression; case does not matter.
+
+        In the newest version of each text file up to 1 MiB; `ever`: in every version, each line of a file once, for as
+        long as time allows. Secrets are masked before the search. Raises `ValidationFailed` for a query that is empty,
+        has a line feed, or is no regular expression.
+        """
         ...
 
     async def contents(self, hashes: Collection[str]) -> Mapping[str, bytes]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from pydantic import ValidationError
 
-from infrastructor.cli import clients, control, docs, operations, server, store, tokens
+from infrastructor.cli import clients, control, docs, keys, operations, server, store, tokens
 from infrastructor.cli.session import Opener, Session
 from infrastructor.operation import Operation
 from infrastructor.settings import Settings
@@ -43,7 +43,7 @@ def build(
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     operations.add_commands(app, catalog, session, read_only=read_only)
-    for module in (control, server, clients, tokens, store, docs):
+    for module in (control, server, clients, tokens, keys, store, docs):
         module.add_commands(app, session)
 
     @app.command()

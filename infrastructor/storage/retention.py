@@ -13,6 +13,7 @@ from infrastructor.storage.containers import SQL as CONTAINERS
 from infrastructor.storage.drives import SQL as DRIVES
 from infrastructor.storage.plans import SQL as PLANS
 from infrastructor.storage.pool import Database, sqlstate_of
+from infrastructor.storage.sweep import sweep
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ async def apply_retention(database: Database, settings: Settings, now: datetime 
     await database.execute(PLANS["forget"])
     await database.execute(DRIVES["forget"], now - settings.retention_drives)
     await database.execute(CANCELS["forget"])
+    await sweep(database)
     if report.created or report.dropped:
         logger.info("applied retention", extra={"made": report.created, "dropped": report.dropped})
     return report
