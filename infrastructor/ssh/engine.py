@@ -20,6 +20,7 @@ from infrastructor.ssh.stream import Stream
 
 CHANNELS = 4  # at once, to one engine
 STDIO_TIMEOUT_S = 10.0
+OPEN_TIMEOUT_S = 30.0
 FORBIDDEN_S = 300.0  # how long a way that the SSH server forbids is not tried again
 REFUSED_S = 5.0  # the same for any other refusal: the engine may only be starting
 
@@ -102,7 +103,7 @@ class Engine:
                 connection, _, _ = await self._connection(found, kept=False)
                 connection.turn(Use.FOLLOWING)
                 lines = await self._stream(connection, call)
-        except BaseException as error:
+        except BaseException as error:  # also when cancelled: nobody else closes it
             self._leave(connection)
             if isinstance(error, TimeoutError):
                 raise CommandTimeout(f"The container engine of {self.link.name} did not answer.") from error
@@ -210,10 +211,14 @@ class Engine:
         carrier = await self.link.connected()
         connection = HttpConnection(self._loop)
         try:
-            if via is Via.SOCKET:
-                connection.attach(await carrier.open_socket(connection, place))
-            else:
-                await self._dial(carrier, place, connection, sudo=sudo)
+            # Bounded by itself, since it goes on when its caller has left.
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
+                if via is Via.SOCKET:
+                    connection.attach(await carrier.open_socket(connection, place))
+                else:
+                    await self._dial(carrier, place, connection, sudo=sudo)
+        except TimeoutError as error:
+            raise Refused(f"it did not answer within {OPEN_TIMEOUT_S:g} s") from error
         except Gone as error:
             raise self._broken(error) from error
         except Lost as error:
@@ -230,7 +235,7 @@ class Engine:
         try:
             await dial.ready(channel)
             await connection.get("/version", 1 << 16)  # only now is it known to have found its engine
-        except BaseException:
+        except BaseException:  # also when cancelled: nobody else closes it
             connection.close()
             raise
 

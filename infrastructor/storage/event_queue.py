@@ -92,7 +92,7 @@ class EventQueue:
             self._writing = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
             try:
                 stored = await self._store(self._writing)
-            except BaseException:
+            except BaseException:  # also when cancelled: the next attempt has them first again
                 self._waiting.extendleft(reversed(self._writing))
                 self._writing = []
                 self._drop_oldest()
@@ -107,12 +107,12 @@ class EventQueue:
         """How many PostgreSQL took. One that it refuses must not hold up the others."""
         try:
             await self._write(batch)
-        except DatabaseOperationError as error:
-            if not (sqlstate_of(error) or "").startswith(REFUSED):
+        except Exception as error:
+            if isinstance(error, DatabaseOperationError) and not (sqlstate_of(error) or "").startswith(REFUSED):
                 raise
             if len(batch) == 1:
                 self._counts["refused"] += 1
-                logger.exception("PostgreSQL refused an event", extra={"kind": batch[0].kind, "error": error.message})
+                logger.exception("An event cannot be stored", extra={"kind": batch[0].kind, "error": str(error)})
                 return 0
             middle = len(batch) // 2
             return await self._store(batch[:middle]) + await self._store(batch[middle:])

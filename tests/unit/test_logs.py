@@ -7,8 +7,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from infrastructor.domains.containers.log_lines import matcher
 from infrastructor.domains.logs.merge import MAX_CHARACTERS, Part, merge
 from infrastructor.domains.logs.models import LogLine
+from infrastructor.domains.logs.operations import LogQueryParams
+from infrastructor.domains.logs.operations import _Query as Asking
 from infrastructor.domains.logs.patterns import as_extended, as_literal
 from infrastructor.domains.logs.syslog import split
 from infrastructor.domains.logs.times import micros, read_cursor, seconds
@@ -52,6 +55,22 @@ def test_any_expression_is_translated_or_refused(pattern: str) -> None:
 @given(st.text(st.characters(codec="ascii", min_codepoint=32), min_size=1, max_size=40))
 def test_plain_text_stays_plain_for_journalctl(text: str) -> None:
     assert re.fullmatch(as_literal(text), text)
+
+
+@given(st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs")), min_size=1, max_size=40))
+def test_what_is_sent_can_be_looked_for_here_too(text: str) -> None:
+    assert matcher(f"(?i){as_literal(text)}", regex=True)(f"before {text} after")
+
+
+@pytest.mark.parametrize(("grep", "regex"), [("hunter", False), ("password=hunter2", False), ("h[u]nt", True)])
+def test_a_secret_cannot_be_guessed_by_searching_for_it(grep: str, regex: bool) -> None:
+    masked = line(1, "login password=‹masked› from 10.0.0.1")
+    plain = line(2, "the hunter2 is out")
+    query = Asking(LogQueryParams(device="nas", grep=grep, regex=regex), NOW)
+    assert query.visible([masked, plain]) == [plain]
+    assert query.wanted >= 100
+    assert Asking(LogQueryParams(device="nas", grep="LOGIN pass"), NOW).visible([masked]) == [masked]
+    assert Asking(LogQueryParams(device="nas"), NOW).visible([masked]) == [masked]
 
 
 def line(time: int | None, message: str, source: str = "a") -> LogLine:

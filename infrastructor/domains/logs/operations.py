@@ -3,11 +3,13 @@
 import asyncio
 import re
 from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, WithJsonSchema
 
+from infrastructor.domains.containers.log_lines import matcher
 from infrastructor.domains.logs.commands import Excerpt, ReadContainerLog, ReadJournal, ReadLogFile
 from infrastructor.domains.logs.merge import Part, merge
 from infrastructor.domains.logs.models import (
@@ -29,6 +31,7 @@ from infrastructor.errors import (
     ValidationFailed,
 )
 from infrastructor.fleet import Selector, fan_out, select
+from infrastructor.masking import MASK
 from infrastructor.operation import PLAIN, Context, DeviceName, Operation, Params, operation
 from infrastructor.operation import DeviceParams as OneDevice
 from infrastructor.paging import Limit, fitting
@@ -37,7 +40,7 @@ from infrastructor.times import moment
 
 _SOURCES_MOST = 8
 _FLEET_DEADLINE_S = 60.0
-_LINES_MOST = 5000  # asked of one source
+_LINES_MOST, _LINES_LEAST = 5000, 100  # asked of one source
 _PROBLEMS = 5000  # characters of what could not be read in a fleet
 _SOURCE = re.compile(
     r"^(?:system|journal|kernel|logread"
@@ -114,7 +117,10 @@ async def log_query(ctx: Context, params: LogQueryParams) -> LogPage:
     excerpts = [(name, answer) for name, answer in zip(names, answers, strict=True) if isinstance(answer, Excerpt)]
     if failures and not excerpts:
         raise failures[0][1]
-    parts = [Part(excerpt.lines, len(excerpt.lines) < query.wanted and not excerpt.cut) for _, excerpt in excerpts]
+    parts = [
+        Part(query.visible(excerpt.lines), len(excerpt.lines) < query.wanted and not excerpt.cut)
+        for _, excerpt in excerpts
+    ]
     lines, cursor = merge(parts, params.limit, query.newest, query.shown)
     problems = [SourceProblem(source=name, problem=error.one_line()) for name, error in failures]
     problems += [problem for name, excerpt in excerpts for problem in _remarks(name, excerpt, params.priority)]
@@ -132,7 +138,8 @@ class _Query:
         self.until = cursor or until
         if self.since and until and self.since > until:
             raise ValidationFailed(f"since {params.since} is after until {params.until}.", hint="Swap the two.")
-        self.wanted = min(_LINES_MOST, params.limit + self.shown)
+        # Never few: whether there are more must not tell of a single line that is not shown.
+        self.wanted = min(_LINES_MOST, max(_LINES_LEAST, params.limit + self.shown))
         self.priority = params.priority
         self.boot = params.boot
         self.rotated = params.rotated
@@ -141,6 +148,25 @@ class _Query:
             raise ValidationFailed("grep holds a control character.", hint="Search for one line of plain text.")
         self.literal = None if params.regex else grep
         self.expression = None if grep is None else as_extended(grep) if params.regex else as_literal(grep)
+        self._matches = None if self.expression is None else _matcher(self.expression)
+
+    def visible(self, lines: Sequence[LogLine]) -> list[LogLine]:
+        """Those that still match now that secrets are masked, or a search could guess them letter by letter."""
+        if self._matches is None:
+            return list(lines)
+        return [
+            line
+            for line in lines
+            if MASK not in line.message or self._matches(f"{line.unit} {line.process}: {line.message}")
+        ]
+
+
+def _matcher(expression: str) -> Callable[[str], bool]:
+    """For lines with secrets in them; none matches an expression that only the devices' programs can read."""
+    try:
+        return matcher(f"(?i){expression}", regex=True)
+    except ValidationFailed:
+        return lambda _: False
 
 
 async def _read(ctx: Context, query: _Query, name: str) -> Excerpt | DataCollectionError:
