@@ -95,7 +95,7 @@ class DriveHealth(Result):
     device: str = Field(description="Device name.")
     verdict: Level = Field(description="The worst of its drives; unknown without any.")
     counts: dict[str, int] = Field(description="How many drives per verdict.")
-    drives: list[Drive] = Field(description="Worst first, 64 at most; counts tells of all.")
+    drives: list[Drive] = Field(description="Worst first, as many as fit, 64 at most; counts tells of all.")
     note: str | None = Field(description="What limits this answer: no drives, no history.")
 
 

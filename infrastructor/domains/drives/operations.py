@@ -18,6 +18,7 @@ from infrastructor.domains.drives.smartctl import DriveReading, Scanned
 from infrastructor.domains.drives.verdict import Past, judge
 from infrastructor.errors import CommandTimeout, DatabaseOperationError, ParseError
 from infrastructor.operation import Cache, CachedParams, Context, DeviceParams, Operation, operation
+from infrastructor.paging import ROWS_BUDGET, fitting
 from infrastructor.ports import DriveBaseline, DriveSample, Effect
 
 _FIRST_INTERVAL_S = 0.5
@@ -86,7 +87,7 @@ async def drive_health(ctx: Context, params: DriveHealthParams) -> DriveHealth:
         device=ctx.device.hostname,
         verdict=drives[0].verdict if drives else Level.UNKNOWN,
         counts=dict(Counter(drive.verdict for drive in drives)),
-        drives=drives[:_SHOWN],
+        drives=fitting(drives[:_SHOWN], ROWS_BUDGET),
         note=note,
     )
 

@@ -15,7 +15,7 @@ from infrastructor.domains.packages.reboot import ReadRebootState
 from infrastructor.domains.packages.zypper import ListZypperUpdates
 from infrastructor.errors import CommandNotAvailable
 from infrastructor.operation import Cache, CachedParams, Context, Operation, operation
-from infrastructor.paging import Cursor, Limit, page
+from infrastructor.paging import Cursor, Limit, page_within
 from infrastructor.ports import Effect
 
 _MANAGERS = frozenset({"apt-get", "dnf", "yum", "apk", "pacman", "zypper"})
@@ -48,7 +48,7 @@ async def package_updates(ctx: Context, params: PackageUpdatesParams) -> Package
         )
     pending, reboot = await asyncio.gather(ctx.run(ListAptUpdates()), ctx.run(ReadRebootState()))
     updates = sorted(pending.updates, key=lambda update: (not update.security, update.name))
-    rows, next_cursor = page(updates, params.limit, params.cursor)
+    rows, next_cursor = page_within(updates, params.limit, params.cursor)
     unknown = any(update.security is None for update in updates)
     age = None if pending.lists_at is None or pending.now is None else max(0, pending.now - pending.lists_at)
     return PackageUpdates(
