@@ -115,7 +115,7 @@ TABLES = (
         file INTEGER PRIMARY KEY REFERENCES configuration_files (id) ON DELETE CASCADE,
         text TEXT NOT NULL,
         grams SMALLINT[] NOT NULL
-    )
+    ) WITH (autovacuum_vacuum_scale_factor = 0.05)
     """,
     """
     CREATE INDEX idx_configuration_texts_grams ON configuration_texts USING GIN (grams)
