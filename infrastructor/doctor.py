@@ -19,9 +19,12 @@ from infrastructor.embedded import Stores
 from infrastructor.errors import InfrastructorError
 from infrastructor.settings import Settings
 from infrastructor.storage import migrate
+from infrastructor.storage.keys import Keyring, keys_path
+from infrastructor.storage.pool import Database
 
 _FREE_BYTES = 1 << 30
 _PATIENCE_S = 5.0
+_KEYS_FIX = "Restore the key file from a backup, or set INFRASTRUCTOR_CONFIG_KEYS_PATH; nothing else reads the history."
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -134,7 +137,12 @@ async def _stores(settings: Settings) -> list[Check]:
             cache = await _attempt(
                 "cache", lambda: _cache(stores), "Nothing is lost without it; check INFRASTRUCTOR_REDIS_URL."
             )
-            return [database, schema, cache] if database.ok else [database, cache]
+            if not database.ok:
+                return [database, cache]
+            if not schema.ok:
+                return [database, schema, cache]
+            keys = await _attempt("history keys", lambda: _history_keys(settings, stores), _KEYS_FIX)
+            return [database, schema, keys, cache]
     except InfrastructorError as error:
         return [Check("database", False, error.message, error.hint)]
 
@@ -161,6 +169,18 @@ async def _schema(stores: Stores) -> Check:
     return Check(
         "schema", current == newest, f"Revision {current or 'none'}, newest {newest}.", "infrastructor migrate upgrade"
     )
+
+
+async def _history_keys(settings: Settings, stores: Stores) -> Check:
+    database = await Database.connect(stores.database_url)
+    path = keys_path(settings)
+    try:
+        if not await database.fetchval("SELECT EXISTS (SELECT 1 FROM configuration_keys)"):
+            return Check("history keys", True, "None yet: no content of a file is kept.")
+        newest = await Keyring(database, path).newest()
+    finally:
+        await database.close()
+    return Check("history keys", True, f"{path} fits the database; key {newest.number} is the newest.")
 
 
 async def _cache(stores: Stores) -> Check:

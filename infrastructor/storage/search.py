@@ -50,9 +50,9 @@ class Search:
     ) -> SearchResult:
         """See `SnapshotStore.search`."""
         text = storable(query)
-        await self._check(text, regex=regex)
         where = (None if device_ids is None else list(device_ids), None if under is None else storable(under))
         try:
+            await self._check(text, regex=regex)
             if ever:
                 return await self._ever(text, regex, *where, limit)
             return await self._current(text, regex, *where, limit)

@@ -27,7 +27,7 @@ PAUSE_S = 0.01
 YIELD_EVERY = 2000  # rows made into snapshots before others may run
 _MOVED_ON, _NEW_KEY = "IF001", "IF002"
 _HASH = re.compile("[0-9a-f]{64}")
-_AGAIN = (_MOVED_ON, _NEW_KEY, "40P01", "23505", "23503")  # also a deadlock, and a row that came or went meanwhile
+_AGAIN = (_MOVED_ON, _NEW_KEY, "40P01", "23505", "23P01")  # also a deadlock, and a row that came meanwhile
 
 
 class PostgresSnapshotStore:

@@ -16,9 +16,10 @@ TABLES = (
         created_at TIMESTAMPTZ NOT NULL DEFAULT now()
     )
     """,
-    # Content once per hash. `body` is zstd against `base` as dictionary, sealed; NULL where only hash and size are
-    # kept. No foreign key on `base`: it would want an index of 20 bytes a row for the rare sweep alone, see
-    # infrastructor/storage/sweep.py.
+    # Content once per hash; the exclusion is a unique key of 45 bytes a row at most, where a B-tree of hashes takes 79.
+    # `body` is zstd against `base` as dictionary, sealed; NULL where only hash and size are kept. No foreign key on
+    # `base`, nor on a version's `content`: each would want an index of 25 bytes a row for the rare sweep alone; what it
+    # must not delete is settled without them, see infrastructor/storage/sweep.py.
     """
     CREATE TABLE configuration_contents (
         size_bytes BIGINT NOT NULL,
@@ -29,7 +30,7 @@ TABLES = (
         key SMALLINT REFERENCES configuration_keys (id),
         hash BYTEA NOT NULL,
         body BYTEA,
-        CONSTRAINT configuration_contents_hash_key UNIQUE (hash),
+        CONSTRAINT configuration_contents_hash_key EXCLUDE USING HASH (hash WITH =),
         CHECK ((key IS NULL) = (body IS NULL))
     )
     """,
@@ -67,7 +68,7 @@ TABLES = (
         mtime_ns BIGINT,
         id UUID NOT NULL,
         file INTEGER NOT NULL REFERENCES configuration_files (id) ON DELETE CASCADE,
-        content INTEGER REFERENCES configuration_contents (id),
+        content INTEGER,
         mode INTEGER,
         uid INTEGER,
         gid INTEGER,
@@ -83,7 +84,12 @@ TABLES = (
     """,
     "CREATE UNIQUE INDEX idx_configuration_snapshots_id ON configuration_versions (id)",
     "CREATE INDEX idx_configuration_snapshots_time ON configuration_versions (time)",
-    "CREATE INDEX idx_configuration_snapshots_hash ON configuration_versions (content)",
+    # Contents are numbered as they come, so that of a range of pages the least and the greatest nearly tell all, and
+    # the few that come back from long ago are told apart.
+    """
+    CREATE INDEX idx_configuration_snapshots_hash ON configuration_versions
+    USING BRIN (content int4_minmax_multi_ops) WITH (pages_per_range = 16, autosummarize = on)
+    """,
     # Files go with their device; what only they had is looked for then, and not every night.
     """
     CREATE TABLE configuration_sweeps (
@@ -109,7 +115,7 @@ TABLES = (
         file INTEGER PRIMARY KEY REFERENCES configuration_files (id) ON DELETE CASCADE,
         text TEXT NOT NULL,
         grams SMALLINT[] NOT NULL
-    )
+    ) WITH (autovacuum_vacuum_scale_factor = 0.05)
     """,
     """
     CREATE INDEX idx_configuration_texts_grams ON configuration_texts USING GIN (grams)
@@ -230,16 +236,19 @@ BEGIN
         IF sealed_with IS DISTINCT FROM (SELECT max(id) FROM configuration_keys) THEN
             RAISE EXCEPTION 'there is a newer key' USING ERRCODE = 'IF002';
         END IF;
-        INSERT INTO configuration_contents AS content (size_bytes, id, base, depth, key, hash, body)
+        UPDATE configuration_contents AS content  -- of which only the digest was kept before
+        SET base = item.base, depth = item.depth, key = sealed_with, body = item.body
+        FROM unnest(content_ids, bases, depths, bodies) AS item (id, base, depth, body)
+        WHERE content.id = item.id AND content.body IS NULL AND item.body IS NOT NULL;
+        GET DIAGNOSTICS wanted = ROW_COUNT;
+        INSERT INTO configuration_contents (size_bytes, id, base, depth, key, hash, body)
         SELECT item.size, item.id, item.base, item.depth, CASE WHEN item.body IS NOT NULL THEN sealed_with END,
                item.hash, item.body
         FROM unnest(content_ids, hashes, bases, depths, sizes, bodies) AS item (id, hash, base, depth, size, body)
         ORDER BY item.hash
-        ON CONFLICT (hash) DO UPDATE SET base = EXCLUDED.base, depth = EXCLUDED.depth, key = EXCLUDED.key,
-                                         body = EXCLUDED.body
-        WHERE content.body IS NULL AND content.id = EXCLUDED.id;  -- of which only the digest was kept before
+        ON CONFLICT DO NOTHING;
         GET DIAGNOSTICS counted = ROW_COUNT;
-        IF counted <> cardinality(content_ids) THEN
+        IF counted + wanted <> cardinality(content_ids) THEN
             RAISE EXCEPTION 'a content is known meanwhile' USING ERRCODE = 'IF001';
         END IF;
     END IF;
