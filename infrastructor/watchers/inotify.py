@@ -16,6 +16,7 @@ HELLO_S = 20.0
 FIRST_S = 300.0  # until the first look at everything is done
 BEAT_S = 5.0
 SILENT_S = 20.0
+AT_ONCE = 500
 MISUNDERSTOOD = 100  # malformed lines until an agent is given up
 
 
@@ -64,6 +65,7 @@ class InotifyMonitor:
         self._options = options
         self._connecting = connecting
         self._listed: dict[bytes, bytes] = {}
+        self._wanted: list[bytes] = []
         self._asked = 0
 
     async def run(self, view: View) -> None:
@@ -111,7 +113,9 @@ class InotifyMonitor:
             case protocol.ListEnd():
                 await self._ask(talk, view)
             case protocol.Answered(number):
-                if number == self._asked:
+                if number == self._asked and self._wanted:
+                    self._ask_more(talk)
+                elif number == self._asked:
                     await self._agreed(view)
             case protocol.EventsLost(reason):
                 view.lose(f"The kernel of the device lost events ({reason}).")
@@ -138,10 +142,15 @@ class InotifyMonitor:
             talk.send(b"M\n")
 
     async def _ask(self, talk: Conversation, view: View) -> None:
-        wanted = view.differing(self._listed)
+        """Have told what differs, some files at a time: the agent keeps in mind what it was asked."""
+        self._wanted = view.differing(self._listed)
         self._listed.clear()
+        self._ask_more(talk)
+
+    def _ask_more(self, talk: Conversation) -> None:
+        part, self._wanted = self._wanted[:AT_ONCE], self._wanted[AT_ONCE:]
         self._asked += 1
-        talk.send(protocol.ask(wanted, self._asked))
+        talk.send(protocol.ask(part, self._asked))
 
     async def _agreed(self, view: View) -> None:
         await view.synchronize()

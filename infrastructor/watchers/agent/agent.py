@@ -26,6 +26,7 @@ WATCH = (
     MODIFY | ATTRIB | CLOSE_WRITE | MOVED_FROM | MOVED_TO | CREATE | DELETE | DELETE_SELF | MOVE_SELF | ONLYDIR
 )
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+BUSY = 2000
 RACY_NS = 50000000  # two writes so close may leave the same times
 SAFE = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+=@,:~")
 
@@ -35,9 +36,9 @@ limits = {}
 roots = []  # (path, recursive, include, exclude)
 dirs = {}  # folder -> watch descriptor, or -1: looked at now and then
 wds = {}
-seen = {}  # file -> hash of the signature we told, 0: tell again
+seen = {}  # file -> hash of the signature we told; its complement: the same may be another file; 0: tell again
 told = {}  # folder -> why it cannot be read
-due = {}  # file -> [when, at the latest, asked for: 1, and missed once: 2]
+due = {}  # file -> [when, at the latest, asked for: 1, and missed once: 2; its place in the heap]
 heap = []
 spent = {}  # file -> [how many may be told at once, when last]
 missing = []
@@ -135,47 +136,61 @@ def drop_watch(folder):
 ALL, NEW, AGAIN = 0, 1, 2  # watch every folder; only new ones; only this and new ones, and look no further
 
 
-def scan(folder, visit, mode=ALL, follow=False):
-    """Watch a folder and all below, then look: what is written in between is seen twice rather than never."""
-    stack = [(folder, follow)]
-    first = True
+def scan(folder, visit, mode=ALL):
+    """Watch a folder and all below, then look: what is written in between is seen twice rather than never.
+
+    Files come in the order of their whole paths.
+    """
+    top = enter(folder, mode != NEW or folder not in dirs, True)
+    stack = [top] if top else []
     while stack:
-        folder, follow = stack.pop()
-        if (mode == ALL or folder not in dirs or (mode == AGAIN and first)) and not add_watch(folder, follow):
-            if folder in dirs:
-                forget(folder)
-            continue
-        first = False
-        covering = scopes(folder)
-        try:
-            entries = os.scandir(folder)
-            for entry in entries:
+        prefix, names, covering = stack[-1]
+        for name in names:
+            if name[-1] == 47:
+                path = prefix + name[:-1]
+                known = path in dirs
+                if wants(path, covering, True) and not (mode == AGAIN and known):
+                    below = enter(path, mode == ALL or not known, False)
+                    if below:
+                        stack.append(below)
+                        break
+                continue
+            path = prefix + name
+            if wants(path, covering):
                 try:
-                    path = entry.path
-                    if entry.is_dir(follow_symlinks=False):
-                        if wants(path, covering, True) and (mode != AGAIN or path not in dirs):
-                            stack.append((path, False))
-                    elif wants(path, covering):
-                        visit(path, entry.stat(follow_symlinks=False))
+                    visit(path, os.lstat(path))
                 except OSError as e:
                     if e.errno not in GONE:
                         visit(path, None)
-            told.pop(folder, None)
-        except OSError as e:
-            if e.errno in GONE:
-                forget(folder)
-                continue
-            if told.get(folder) != e.errno:
-                told[folder] = e.errno
-                say(b"U", why(e), quote(folder))
+        else:
+            stack.pop()
+
+
+def enter(folder, watch, follow):
+    """What is in a folder, in order; None when it is not there, or may not be read."""
+    if watch and not add_watch(folder, follow):
+        if folder in dirs:
+            forget(folder)
+        return None
+    try:
+        names = [e.name + b"/" if e.is_dir(follow_symlinks=False) else e.name for e in os.scandir(folder)]
+    except OSError as e:
+        if e.errno in GONE:
+            forget(folder)
+        elif told.get(folder) != e.errno:
+            told[folder] = e.errno
+            say(b"U", why(e), quote(folder))
+        return None
+    told.pop(folder, None)
+    names.sort()
+    return folder if folder == b"/" else folder + b"/", iter(names), scopes(folder)
 
 
 def scan_all(visit, mode=ALL):
-    global missing
-    missing = []
-    for path, _, _, _ in roots:
+    del missing[:]
+    for path, _, _, _ in sorted(roots, key=lambda root: root[0] + b"/" if os.path.isdir(root[0]) else root[0]):
         if os.path.isdir(path):
-            scan(path, visit, mode, True)
+            scan(path, visit, mode)
             continue
         folder = os.path.dirname(path)
         if os.path.isdir(folder):
@@ -189,10 +204,16 @@ def scan_all(visit, mode=ALL):
         missing.append(path)
 
 
+def nested():
+    """Whether a scan may see a file twice, or out of order."""
+    paths = sorted(root[0].rstrip(b"/") + b"/" for root in roots)
+    return any(b.startswith(a) for a, b in zip(paths, paths[1:]))
+
+
 def forget(folder):
     """A folder was moved away or deleted: its watches mean nothing any more, what was in it is probably gone."""
     below = folder + b"/"
-    for path in [p for p in dirs if p == folder or p.startswith(below)]:
+    for path in [p for p in list(dirs) if p == folder or p.startswith(below)]:
         drop_watch(path)
     lost = [p for p in seen if p.startswith(below)]
     for path in lost:
@@ -201,7 +222,12 @@ def forget(folder):
 
 def known_or_new(path, s):
     """A visitor: what we have not told needs a check."""
-    if path not in seen if s is None else seen.get(path) != hash(signature(s)):
+    if s is None:
+        if path not in seen:
+            touch(path, limits["settle"])
+        return
+    mark = hash(signature(s))
+    if seen.get(path) not in (mark, ~mark):
         touch(path, limits["settle"])
 
 
@@ -231,48 +257,61 @@ def restart(visit):
 
 def resync():
     """The kernel dropped something, or a root went: look at everything again."""
-    found = set()
-
-    def visit(path, s):
-        found.add(path)
-        known_or_new(path, s)
-
-    restart(visit)
-    for path in seen:
-        if path not in found and not hidden(path):
-            touch(path, limits["hold"])
+    restart(known_or_new)
+    sweep()
     tree()
 
 
-def tree():
+def tree(listing=False):
     """Look at everything, tell what changed unnoticed, and the digest of it all for comparison."""
     global beyond
-    found, denied = {}, set()
     beyond = 0
+    again = {} if nested() else None
+    digest = sha256()
+    count = [0, 0]
 
     def visit(path, s):
         global beyond
-        if s is None:
-            denied.add(path)
-        elif path not in seen and len(seen) >= limits["files"]:
+        if again is not None:
+            if path in again:
+                return
+            again[path] = None
+        if path in seen:
+            count[1] += 1
+        elif len(seen) >= limits["files"]:
             beyond += 1
             return
-        else:
-            found[path] = signature(s)
         if path not in due:
             known_or_new(path, s)
+        if s is None:
+            return
+        count[0] += 1
+        text = signature(s)
+        if again is not None:
+            again[path] = text
+        else:
+            digest.update(path + b"\0" + text + b"\n")
+        if listing:
+            say(b"S", text, quote(path))
 
     scan_all(visit, NEW)
-    for path in seen:
-        if path not in found and path not in due and path not in denied and not hidden(path):
-            touch(path, limits["hold"])
-    digest = b"-"
-    if not due:
-        digest = sha256(b"".join(p + b"\0" + found[p] + b"\n" for p in sorted(found))).hexdigest().encode()
+    if count[1] < len(seen):
+        sweep()
+    if again:
+        digest.update(b"".join(p + b"\0" + again[p] + b"\n" for p in sorted(again) if again[p] is not None))
     polled = sum(1 for wd in dirs.values() if wd < 0)
-    counts = (len(found), len(dirs), polled, beyond, len(missing), len(told))
-    say(b"T", b"%d,%d,%d,%d,%d,%d" % counts, digest)
-    return found
+    counts = (count[0], len(dirs), polled, beyond, len(missing), len(told))
+    if listing:
+        say(b"E", b"%d" % count[0])
+    else:
+        say(b"T", b"%d,%d,%d,%d,%d,%d" % counts, b"-" if due else digest.hexdigest().encode())
+
+
+def sweep():
+    """Find which files are not there any more."""
+    for path in list(seen):
+        if path not in due and not hidden(path) and not os.path.lexists(path):
+            touch(path, limits["hold"])
 
 
 def hidden(path):
@@ -290,10 +329,10 @@ def polled():
 
         def visit(path, s):
             found.add(path)
-            if path not in due:
-                known_or_new(path, s)
+            if path not in due and (s is None or seen.get(path) != hash(signature(s))):
+                touch(path, limits["settle"])
 
-        scan(folder, visit, AGAIN, True)
+        scan(folder, visit, AGAIN)
         below = folder + b"/"
         for path in [p for p in seen if p.startswith(below) and b"/" not in p[len(below):]]:
             if path not in found and path not in due and folder not in told:
@@ -309,11 +348,13 @@ def touch(path, delay, asked=0):
     now = time.monotonic()
     entry = due.get(path)
     if entry is None:
-        entry = due[path] = [now + delay, now + limits["cap"], asked]
+        entry = due[path] = [now + delay, now + limits["cap"], asked, 1e300]
     else:
         entry[0] = min(now + delay, max(now, entry[1]))
         entry[2] = entry[2] or asked
-    heapq.heappush(heap, (entry[0], path))
+    if entry[3] > entry[0]:
+        entry[3] = entry[0]
+        heapq.heappush(heap, (entry[0], path))
 
 
 def work(most):
@@ -321,24 +362,25 @@ def work(most):
     while heap and most and heap[0][0] <= now:
         at, path = heapq.heappop(heap)
         entry = due.get(path)
-        if entry is None or entry[0] != at:
+        if entry is None or entry[3] != at:
+            continue
+        if entry[0] > at:
+            entry[3] = entry[0]
+            heapq.heappush(heap, (entry[0], path))
             continue
         most -= 1
         if not entry[2]:
             wait = brake(path, now)
             if wait:
-                entry[0] = now + wait
+                entry[0] = entry[3] = now + wait
                 heapq.heappush(heap, (entry[0], path))
                 continue
         again = check(path, entry, now)
         if again:
-            entry[0] = now + again
+            entry[0] = entry[3] = now + again
             heapq.heappush(heap, (entry[0], path))
         else:
             del due[path]
-    if len(spent) > 1000:
-        for path in [p for p, s in spent.items() if now - s[1] > 60]:
-            del spent[path]
 
 
 def brake(path, now):
@@ -352,7 +394,11 @@ def brake(path, now):
 
 
 def pay(path, now):
-    state = spent.setdefault(path, [limits["burst"], now])
+    state = spent.get(path)
+    if state is None:
+        if len(spent) >= BUSY:
+            return  # so many files at once: none of them is the one that always changes
+        state = spent[path] = [limits["burst"], now]
     state[0] -= 1
 
 
@@ -432,7 +478,7 @@ def check(path, entry, now):
     if not whole and not late:
         return limits["settle"]
     recent = time.time() * 1e9 - before.st_ctime_ns < RACY_NS
-    seen[path] = 0 if recent or not whole else hash(text)
+    seen[path] = 0 if not whole else ~hash(text) if recent else hash(text)
     if kept:
         say(b"F", text, binascii.b2a_base64(b"".join(content)).rstrip() or b"-", quote(path))
     else:
@@ -546,10 +592,7 @@ def command(line):
         restart(baseline)
         tree()
     elif word == b"M":
-        found = tree()
-        for path, text in found.items():
-            say(b"S", text or b"-", quote(path))
-        say(b"E", b"%d" % len(found))
+        tree(True)
     elif word == b"G":
         touch(unquote(rest), 0, 1)
     elif word == b"Q":
@@ -597,6 +640,8 @@ def main():
                 del questions[:]
             if now - looked >= limits["poll"]:
                 looked = now
+                for path in [p for p, state in spent.items() if (now - state[1]) * limits["rate"] > limits["burst"]]:
+                    del spent[path]
                 polled()
             if now - compared >= limits["check"]:
                 compared = now
