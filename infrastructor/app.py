@@ -37,7 +37,7 @@ from infrastructor.storage.retention import apply_retention
 from infrastructor.storage.tokens import PostgresTokenStore
 from infrastructor.tokens import Tokens, ensure_admin_token
 from infrastructor.watchers.containers import ContainerWatcher
-from infrastructor.watchers.fleet import ContainerWatchers
+from infrastructor.watchers.fleet import Watchers
 from infrastructor.watchers.listing import CONTAINER_ANSWERS, list_containers
 
 logger = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
         scheduler.every(_RETENTION_EVERY_S, "retention", partial(_apply_retention, database, settings))
         scheduler.every(_SETTLE_EVERY_S, "memory", _settle)
 
-        def watch(device: Device, connecting: asyncio.Semaphore) -> ContainerWatcher:
+        def watch(device: Device, _: None, connecting: asyncio.Semaphore) -> ContainerWatcher:
             return ContainerWatcher(
                 device,
                 ssh=ssh,
@@ -130,7 +130,7 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
                 connecting=connecting,
             )
 
-        watchers = ContainerWatchers(devices=devices, audit=audit, watch=watch)
+        watchers = Watchers(operation="container_watch", devices=devices, audit=audit, watch=watch)
         yield Application(
             settings=settings,
             service=service,
@@ -177,7 +177,7 @@ async def register_this_machine(devices: DeviceRegistry) -> None:
         logger.info("Another process registered this machine")
 
 
-async def _collect(scheduler: Scheduler, watchers: ContainerWatchers | None) -> None:
+async def _collect(scheduler: Scheduler, watchers: Watchers | None) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(scheduler.run())
         if watchers is not None:

@@ -118,7 +118,7 @@ FileMessage = FileContent | FileDigest | FileLink | FileUnread | FileGone
 Message = FileMessage | Hello | Tree | Listed | ListEnd | FolderUnread | EventsLost | Answered | Beat
 
 
-def parse_line(line: bytes) -> Message:  # noqa: PLR0911, PLR0912, C901 - one case per kind
+def parse_line(line: bytes) -> Message:  # noqa: PLR0911, PLR0912 - one case per kind
     """One line of an agent. Raises `ParseError` for anything else."""
     try:
         match line.split(b" "):

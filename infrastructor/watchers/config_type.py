@@ -13,7 +13,9 @@ _BY_ENDING = {
     ".timer": "ini", ".mount": "ini", ".socket": "ini", ".network": "ini", ".netdev": "ini", ".desktop": "ini",
 }  # fmt: skip
 _SERVICES = re.compile(r"^services:\s*(#.*)?$", re.MULTILINE)
-_TRAEFIK_KEYS = re.compile(r"^\[?(entryPoints|providers|certificatesResolvers|http\.(routers|services))\b", re.MULTILINE)
+_TRAEFIK_KEYS = re.compile(
+    r"^\[?(entryPoints|providers|certificatesResolvers|http\.(routers|services))\b", re.MULTILINE
+)
 _TRAEFIK_HTTP = re.compile(r"^(http|tcp):\s*\n(\s*#.*\n)*\s+(routers|services|middlewares):", re.MULTILINE)
 _NGINX = re.compile(r"^\s*(server|http|upstream|events)\s*\{|^\s*(proxy_pass|location|server_name)\s", re.MULTILINE)
 _APACHE = re.compile(r"^\s*<(VirtualHost|Directory|Location|IfModule)\b", re.MULTILINE | re.IGNORECASE)
@@ -42,7 +44,7 @@ def _text(head: bytes, *, whole: bool) -> str | None:
         return head[: error.start].decode() if not whole and error.start >= len(head) - 3 else None
 
 
-def _by_name(path: str, head: str) -> str | None:
+def _by_name(path: str, head: str) -> str | None:  # noqa: PLR0911 - one rule a line
     pure = PurePosixPath(path)
     name, folders = pure.name.lower(), {part.lower() for part in pure.parts[:-1]}
     if _COMPOSE.match(name):

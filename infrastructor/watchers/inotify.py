@@ -97,7 +97,7 @@ class InotifyMonitor:
             raise CommandFailed(f"{self.mode} on {self._device.hostname} did not become an agent.")
         view.hear(said.clock_ns)
 
-    async def _take(self, line: bytes, talk: Conversation, view: View) -> None:
+    async def _take(self, line: bytes, talk: Conversation, view: View) -> None:  # noqa: PLR0912 - one case per kind
         try:
             said = protocol.parse_line(line)
         except ParseError:

@@ -127,7 +127,9 @@ class Inotifyd:
         async for line in lines:
             wake = parse_inotifyd(line)
             if wake is None:
-                raise CommandFailed(f"inotifyd on {self._device.hostname} said: {line.decode('utf-8', 'replace')[:200]}")
+                raise CommandFailed(
+                    f"inotifyd on {self._device.hostname} said: {line.decode('utf-8', 'replace')[:200]}"
+                )
             yield wake
 
 

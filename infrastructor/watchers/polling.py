@@ -166,7 +166,7 @@ class PollingMonitor:
         view.hear()
 
     def _wanted(self, view: View, marks: dict[bytes, bytes]) -> dict[bytes, bytes]:
-        found = {}
+        found: dict[bytes, bytes] = {}
         beyond = 0
         for path, mark in marks.items():
             if not covered(view.roots, as_text(path)):

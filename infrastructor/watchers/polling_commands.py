@@ -208,4 +208,3 @@ def _mark(word: str) -> tuple[bytes, int, bool]:
 def _nanoseconds(text: str) -> int:
     seconds, _, fraction = text.partition(".")
     return int(seconds) * 10**9 + int((fraction + "0" * 9)[:9])
-

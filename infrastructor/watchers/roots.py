@@ -90,7 +90,8 @@ def _pieces(name: str) -> Iterable[str]:
             yield "[^/]"
             at += 1
         else:
-            yield name[at] if name[at].isalnum() or name[at] in "_/" else f"[{name[at]}]" if name[at] not in "^\\]" else f"\\{name[at]}"
+            plain = name[at].isalnum() or name[at] in "_/" or not name[at].isascii()
+            yield name[at] if plain else f"\\{name[at]}"
             at += 1
 
 

@@ -141,9 +141,11 @@ def _snapshot(device_id: UUID, version: Version, old: Snapshot | None) -> Snapsh
     else:
         now = (version.holding, version.content_hash, version.target, version.reason)
         attributes = (signature.mode, signature.uid, signature.gid)
-        if old is not None and now == (old.holding, old.content_hash, old.target, old.reason):
-            if attributes == (old.mode, old.uid, old.gid):
-                return None
+        if old is not None and (now, attributes) == (
+            (old.holding, old.content_hash, old.target, old.reason),
+            (old.mode, old.uid, old.gid),
+        ):
+            return None
         change = Change.CREATE if old is None else Change.MODIFY
     return Snapshot(
         id=uuid7(),

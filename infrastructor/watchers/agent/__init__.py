@@ -22,4 +22,6 @@ def _source(interpreter: str) -> str:
 
 def agent_line(interpreter: str, *, sudo: bool = False) -> CommandLine:
     """How to start one. It ends when its stdin does."""
-    return CommandLine(text=f"exec {_CALLS[interpreter]} {shlex.quote(_source(interpreter))}", needs=interpreter, sudo=sudo)
+    return CommandLine(
+        text=f"exec {_CALLS[interpreter]} {shlex.quote(_source(interpreter))}", needs=interpreter, sudo=sudo
+    )

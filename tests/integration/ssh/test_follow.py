@@ -129,7 +129,7 @@ async def test_a_slow_reader_slows_the_device_and_not_this_process(client: Async
 
 
 async def test_a_command_is_talked_with(client: AsyncSSHClient, device: Device) -> None:
-    text = "echo ready; while read -r word; do echo \"heard $word\"; [ \"$word\" != end ] || break; done; cat >&2"
+    text = 'echo ready; while read -r word; do echo "heard $word"; [ "$word" != end ] || break; done; cat >&2'
     async with asyncio.timeout(20), client.converse(device, line(text)) as conversation:
         lines = conversation.lines
         assert await anext(lines) == b"ready"

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,14 +102,13 @@ class Watched:
 
     def stored(self) -> dict[str, bytes | None]:
         """The files the store believes in, with their contents; None where there is none."""
-        return {path: self.store.bodies.get(one[0].content_hash or "") for (_, path), one in self.store.heads_of.items()}
+        return {
+            path: self.store.bodies.get(one[0].content_hash or "") for (_, path), one in self.store.heads_of.items()
+        }
 
     def real(self) -> dict[str, bytes | None]:
-        return {
-            os.path.join(folder, name): None if os.path.islink(os.path.join(folder, name)) else Path(folder, name).read_bytes()
-            for folder, _, names in os.walk(self.root)
-            for name in names
-        }
+        paths = [Path(folder, name) for folder, _, names in os.walk(self.root) for name in names]
+        return {str(path): None if path.is_symlink() else path.read_bytes() for path in paths}
 
 
 @pytest.fixture
@@ -144,4 +143,14 @@ def need(mode: str) -> None:
         program(mode)
 
 
-Session = AbstractAsyncContextManager[RemoteFileWatcher]
+def agent_processes(mode: str) -> list[int]:
+    """Process ids of agents; tests that look at them share one worker."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                if mode.encode() in words[0] or (mode == "python3" and b"python" in words[0]):
+                    if any(b"infrastructor-agent" in word for word in words[1:6]) and b"-s" not in words[:2]:
+                        found.append(int(entry.name))
+    return found

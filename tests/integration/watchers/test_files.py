@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from infrastructor.snapshot_store import Change, Holding
-from tests.integration.watchers.conftest import AGENTS, ALL, Watch, Watched
+from tests.integration.watchers.conftest import AGENTS, ALL, Watch, Watched, agent_processes
 from tests.support.wait import until
 
 pytestmark = [pytest.mark.xdist_group("file_watchers"), pytest.mark.timeout(120)]
@@ -49,7 +49,7 @@ async def test_editors_and_docker_cp_make_one_version(watched: Watched) -> None:
     path.write_text("one\n")
     async with watched.watching():
         await watched.holds(path, "one\n")
-        subprocess.run(["sed", "-i", "s/one/two/", str(path)], check=True)
+        await asyncio.to_thread(subprocess.run, ["sed", "-i", "s/one/two/", str(path)], check=True)
         await watched.holds(path, "two\n")
         swap = watched.root / ".app.yml.swp"
         swap.write_text("vim")
@@ -150,7 +150,9 @@ async def test_a_lost_connection_loses_no_final_state(watched: Watched, sshd) ->
         await watched.holds(change, "after")
         await watched.holds(gone, None)
         await watched.holds(watched.root / "new", "new")
-        await until(lambda: watcher.state.mode == watched.mode and len(watcher.state.spans) > 0, 20)
+        await until(lambda: watcher.state.mode == watched.mode, 20)
+        if watched.mode == "polling":
+            return  # blind between any two looks; the next one is a new connection
         # The device's clock is ours here: the time of the change, not that of its discovery.
         span = watcher.state.spans[-1]
         assert span.begin <= watched.versions(change)[-1].time <= span.end
@@ -160,8 +162,8 @@ async def test_a_lost_connection_loses_no_final_state(watched: Watched, sshd) ->
 
 async def test_nothing_is_left_on_the_device(by_agent: Watched) -> None:
     async with by_agent.watching():
-        assert agents(by_agent.root)
-    await until(lambda: not agents(by_agent.root))
+        assert agent_processes(by_agent.mode)
+    await until(lambda: not agent_processes(by_agent.mode))
 
 
 async def test_a_restart_says_since_when_nobody_watched(by_agent: Watched) -> None:
@@ -194,18 +196,18 @@ async def test_storms_arrive_whole(by_agent: Watched) -> None:
         folder = by_agent.root / "new"
         folder.mkdir()
         for number in range(10_000):
-            (folder / str(number)).write_text(f"{number}\n")
+            (folder / f"{number}.conf").write_text(f"{number}\n")
         await until(lambda: len(by_agent.stored()) == 10_000, 30)
         assert by_agent.stored() == by_agent.real()
 
 
 async def test_an_overflow_is_made_good(by_agent: Watched) -> None:
     async with by_agent.watching() as watcher:
-        pids = agents(by_agent.root)
+        pids = agent_processes(by_agent.mode)
         for pid in pids:
             os.kill(pid, 19)
         for number in range(9_000):
-            (by_agent.root / str(number)).write_text(f"{number}\n")
+            (by_agent.root / f"{number}.conf").write_text(f"{number}\n")
         for pid in pids:
             os.kill(pid, 18)
         began = asyncio.get_running_loop().time()
@@ -216,13 +218,12 @@ async def test_an_overflow_is_made_good(by_agent: Watched) -> None:
 
 
 async def test_too_few_watches_are_said_and_made_up_for(by_agent: Watched) -> None:
-    limit = Path("/proc/sys/fs/inotify/max_user_watches")
-    before = limit.read_text()
+    before = set_watch_limit(None)
     for number in range(20):
         (by_agent.root / f"d{number}").mkdir()
     by_agent.options = type(by_agent.options)(poll_s=0.5)
     try:
-        limit.write_text("5")
+        set_watch_limit("5")
     except OSError:
         pytest.skip("The limit of watches cannot be changed here.")
     try:
@@ -233,7 +234,7 @@ async def test_too_few_watches_are_said_and_made_up_for(by_agent: Watched) -> No
             assert watcher.state.polled >= 15
             assert watcher.state.facts()["polled_folders"] == watcher.state.polled
     finally:
-        limit.write_text(before)
+        set_watch_limit(before)
 
 
 async def test_more_files_than_the_limit_are_said(watch: Watch) -> None:
@@ -274,14 +275,10 @@ async def test_patterns_choose_files(watched: Watched) -> None:
         assert {Path(path).name for path in watched.stored()} == {"a.conf", "d.conf"}
 
 
-def agents(root: Path) -> list[int]:
-    """Processes of agents; every test has a device and an agent of its own."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and b"infrastructor-agent" in (entry / "cmdline").read_bytes()[:60_000]:
-                if (entry / "comm").read_text().strip() in {"python3", "python", "perl", "python3.11"}:
-                    found.append(int(entry.name))
-        except OSError:
-            continue
-    return found
+def set_watch_limit(value: str | None) -> str:
+    """Of the whole machine; returns the one before."""
+    limit = Path("/proc/sys/fs/inotify/max_user_watches")
+    before = limit.read_text()
+    if value is not None:
+        limit.write_text(value)
+    return before
