@@ -150,7 +150,7 @@ def agent_processes(mode: str) -> list[int]:
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 words = (entry / "cmdline").read_bytes().split(b"\0")
-                if mode.encode() in words[0] or (mode == "python3" and b"python" in words[0]):
-                    if any(b"infrastructor-agent" in word for word in words[1:6]) and b"-s" not in words[:2]:
-                        found.append(int(entry.name))
+                name = mode.removesuffix("3").encode()
+                if name in words[0] and any(b"infrastructor-agent" in word for word in words[1:6]):
+                    found.append(int(entry.name))
     return found

@@ -2,15 +2,22 @@
 
 import asyncio
 import os
+import shlex
 import shutil
 import stat
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from infrastructor.ports import CommandLine
 from infrastructor.snapshot_store import Change, Holding
+from infrastructor.watchers import inotify
+from infrastructor.watchers.agent import agent_line
+from infrastructor.watchers.inotify import WatchOptions
 from tests.integration.watchers.conftest import AGENTS, ALL, Watch, Watched, agent_processes
+from tests.support.sshd import Sshd
 from tests.support.wait import until
 
 pytestmark = [pytest.mark.xdist_group("file_watchers"), pytest.mark.timeout(120)]
@@ -135,7 +142,7 @@ async def test_a_file_read_while_it_is_written_ends_whole(watched: Watched) -> N
         await watched.holds(path, path.read_bytes())
 
 
-async def test_a_lost_connection_loses_no_final_state(watched: Watched, sshd) -> None:
+async def test_a_lost_connection_loses_no_final_state(watched: Watched, sshd: Sshd) -> None:
     if watched.mode == "watchfiles":
         pytest.skip("There is no connection to lose.")
     keep, change, gone = (watched.root / name for name in ("keep", "change", "gone"))
@@ -217,24 +224,28 @@ async def test_an_overflow_is_made_good(by_agent: Watched) -> None:
         await until(lambda: any("lost events" in span.reason for span in watcher.state.spans))
 
 
-async def test_too_few_watches_are_said_and_made_up_for(by_agent: Watched) -> None:
-    before = set_watch_limit(None)
+async def test_too_few_watches_are_said_and_made_up_for(by_agent: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is that of a user namespace, so that nobody else feels it."""
+
+    def limited(interpreter: str, *, sudo: bool) -> CommandLine:
+        line = agent_line(interpreter, sudo=sudo)
+        setting = "echo 5 >/proc/sys/user/max_inotify_watches && "
+        return replace(line, text=f"exec unshare -Ur sh -c {shlex.quote(setting + line.text)}")
+
+    monkeypatch.setattr(inotify, "agent_line", limited)
     for number in range(20):
         (by_agent.root / f"d{number}").mkdir()
-    by_agent.options = type(by_agent.options)(poll_s=0.5)
-    try:
-        set_watch_limit("5")
-    except OSError:
-        pytest.skip("The limit of watches cannot be changed here.")
-    try:
-        async with by_agent.watching() as watcher:
-            for number in range(20):
-                (by_agent.root / f"d{number}" / "file").write_text(str(number))
-            await until(lambda: by_agent.stored() == by_agent.real(), 20)
-            assert watcher.state.polled >= 15
-            assert watcher.state.facts()["polled_folders"] == watcher.state.polled
-    finally:
-        set_watch_limit(before)
+    by_agent.options = WatchOptions(poll_s=0.5)
+    async with by_agent.watching() as watcher:
+        for number in range(20):
+            (by_agent.root / f"d{number}" / "file").write_text(str(number))
+        await until(lambda: by_agent.stored() == by_agent.real(), 20)
+        assert watcher.state.polled >= 15
+        assert watcher.state.facts()["polled_folders"] == watcher.state.polled
+        (by_agent.root / "d19" / "file").unlink()
+        (by_agent.root / "d18" / "new").mkdir()
+        (by_agent.root / "d18" / "new" / "file").write_text("new")
+        await until(lambda: by_agent.stored() == by_agent.real(), 20)
 
 
 async def test_more_files_than_the_limit_are_said(watch: Watch) -> None:
@@ -244,6 +255,28 @@ async def test_more_files_than_the_limit_are_said(watch: Watch) -> None:
     async with watched.watching() as watcher:
         await until(lambda: len(watched.stored()) == 5)
         assert watcher.state.beyond == 3
+
+
+async def test_what_may_not_be_read_is_said(by_agent: Watched, sshd: Sshd, plain_user: str) -> None:
+    """As a login that is not root; readable again, it is read."""
+    secret, closed = by_agent.root / "secret.conf", by_agent.root / "closed"
+    secret.write_text("x")
+    secret.chmod(0o600)
+    closed.mkdir(mode=0o700)
+    (closed / "inner").write_text("y")
+    by_agent.device = sshd.device(ssh_username=plain_user)
+    async with by_agent.watching() as watcher:
+        await until(lambda: len(watcher.state.unreadable) == 2)
+        assert watcher.state.unreadable == {str(secret): "permission denied", f"{closed}/": "permission denied"}
+        assert by_agent.versions(secret)[-1].reason == "permission denied"
+        secret.chmod(0o644)
+        closed.chmod(0o755)
+        await by_agent.holds(secret, "x")
+        await by_agent.holds(closed / "inner", "y")
+        await until(lambda: not any(path == str(secret) for path in watcher.state.unreadable))
+        closed.chmod(0o700)
+        await asyncio.sleep(1.0)
+        assert by_agent.changes(closed / "inner") == [CREATED]  # not seen is not deleted
 
 
 async def test_a_root_may_be_a_file_or_come_later(watched: Watched) -> None:
@@ -273,12 +306,3 @@ async def test_patterns_choose_files(watched: Watched) -> None:
         (watched.root / "e.log").write_text("y")
         await watched.holds(watched.root / "d.conf", "y")
         assert {Path(path).name for path in watched.stored()} == {"a.conf", "d.conf"}
-
-
-def set_watch_limit(value: str | None) -> str:
-    """Of the whole machine; returns the one before."""
-    limit = Path("/proc/sys/fs/inotify/max_user_watches")
-    before = limit.read_text()
-    if value is not None:
-        limit.write_text(value)
-    return before
