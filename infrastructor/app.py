@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,12 +30,16 @@ from infrastructor.storage.containers import PostgresContainerStore
 from infrastructor.storage.devices import PostgresDeviceRegistry
 from infrastructor.storage.drives import PostgresDriveStore
 from infrastructor.storage.events import PostgresEventBus
+from infrastructor.storage.keys import Keyring, keys_path
 from infrastructor.storage.metrics import PostgresMetricStore
 from infrastructor.storage.plans import PostgresPlanStore
 from infrastructor.storage.pool import Database
 from infrastructor.storage.retention import apply_retention
+from infrastructor.storage.snapshots import PostgresSnapshotStore
 from infrastructor.storage.tokens import PostgresTokenStore
+from infrastructor.storage.watches import PostgresWatchStore
 from infrastructor.tokens import Tokens, ensure_admin_token
+from infrastructor.watchers.configs import config_watchers
 from infrastructor.watchers.containers import ContainerWatcher
 from infrastructor.watchers.fleet import Watchers
 from infrastructor.watchers.listing import CONTAINER_ANSWERS, list_containers
@@ -131,6 +135,17 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
             )
 
         watchers = Watchers(operation="container_watch", devices=devices, audit=audit, watch=watch)
+        configs = config_watchers(
+            settings,
+            devices=devices,
+            audit=audit,
+            ssh=ssh,
+            snapshots=PostgresSnapshotStore(database, Keyring(database, keys_path(settings))),
+            watches=PostgresWatchStore(database),
+        )
+        wanted = [
+            one for one, asked in ((watchers, settings.watch_containers), (configs, settings.watch_configs)) if asked
+        ]
         yield Application(
             settings=settings,
             service=service,
@@ -143,11 +158,12 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
                 devices=devices,
                 scheduler=scheduler,
                 watchers=watchers,
+                config_watchers=configs,
                 events=events,
             ).report,
             completions=COMPLETIONS,
             confirm_key=load_secret(settings.data_dir, "confirm"),
-            collect=partial(_collect, scheduler, watchers if settings.watch_containers else None),
+            collect=partial(_collect, scheduler, wanted),
         )
 
 
@@ -177,11 +193,11 @@ async def register_this_machine(devices: DeviceRegistry) -> None:
         logger.info("Another process registered this machine")
 
 
-async def _collect(scheduler: Scheduler, watchers: Watchers | None) -> None:
+async def _collect(scheduler: Scheduler, watchers: Sequence[Watchers]) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(scheduler.run())
-        if watchers is not None:
-            group.create_task(watchers.run())
+        for each in watchers:
+            group.create_task(each.run())
 
 
 async def _settle() -> None:

@@ -45,8 +45,8 @@ class HealthSource:
     devices: DeviceRegistry
     scheduler: Scheduler
     watchers: Watchers
+    config_watchers: Watchers
     events: EventBus
-    config_watchers: Watchers | None = None
     started: float = field(default_factory=monotonic)
 
     async def report(self) -> HealthReport:
@@ -60,9 +60,8 @@ class HealthSource:
             "scheduler": self._scheduler(),
             "events": self._events(),
             "watchers": self._watchers(self.watchers),
+            "config_watchers": self._watchers(self.config_watchers),
         }
-        if self.config_watchers is not None:
-            services["config_watchers"] = self._watchers(self.config_watchers)
         worst: State = "ok"
         if services["audit"].state == "down":
             worst = "down"

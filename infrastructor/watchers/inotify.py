@@ -10,7 +10,7 @@ from infrastructor.errors import CommandFailed, OutcomeUnknown, ParseError
 from infrastructor.ports import Conversation, Device, SSHClient
 from infrastructor.watchers import agent_protocol as protocol
 from infrastructor.watchers.agent import agent_line
-from infrastructor.watchers.view import REASONS, View, as_text
+from infrastructor.watchers.view import REASONS, View, as_shown
 
 HELLO_S = 20.0
 FIRST_S = 300.0  # until the first look at everything is done
@@ -120,7 +120,7 @@ class InotifyMonitor:
             case protocol.EventsLost(reason):
                 view.lose(f"The kernel of the device lost events ({reason}).")
             case protocol.FolderUnread(path, reason):
-                view.state.refuse(as_text(path) + "/", REASONS.get(reason, reason))
+                view.state.refuse(as_shown(path) + "/", REASONS.get(reason, reason))
             case protocol.Beat(clock_ns):
                 view.hear(clock_ns)
             case protocol.Hello() | protocol.ListEnd():

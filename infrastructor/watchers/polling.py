@@ -12,7 +12,7 @@ from infrastructor.watchers.agent_protocol import FileGone
 from infrastructor.watchers.inotify import WatchOptions
 from infrastructor.watchers.notifiers import Notifier, Wake
 from infrastructor.watchers.roots import Root, covered
-from infrastructor.watchers.view import View, as_text
+from infrastructor.watchers.view import View, as_shown, as_text
 
 FETCHED = 40  # files in one command
 FETCHED_BYTES = 4 << 20
@@ -122,7 +122,7 @@ class PollingMonitor:
 
     async def _check_all(self, view: View) -> None:
         listing = await self._list(self._everything(view))
-        view.state.missing = tuple(as_text(path) for path in listing.missing)
+        view.state.missing = tuple(as_shown(path) for path in listing.missing)
         view.state.folders = len(listing.folders)
         for path in [path for path in view.state.unreadable if path.endswith("/")]:
             del view.state.unreadable[path]
@@ -191,7 +191,7 @@ class PollingMonitor:
     async def _fetch(self, view: View, paths: Sequence[bytes]) -> None:
         readable = [path for path in dict.fromkeys(paths) if b"\n" not in path and _decodes(path)]
         for path in set(paths) - set(readable):
-            view.state.refuse(as_text(path), "a name that cannot be asked for by commands")
+            view.state.refuse(as_shown(path), "a name that cannot be asked for by commands")
         for begin in range(0, len(readable), FETCHED):
             await self._fetch_some(view, readable[begin : begin + FETCHED])
 

@@ -34,8 +34,13 @@ REASONS = {
 
 
 def as_text(path: bytes) -> str:
-    """A path as it is kept; bytes that are no UTF-8 are written out."""
-    return path.decode("utf-8", "backslashreplace")
+    """A path as stores take it; bytes that are no UTF-8 are lone surrogates."""
+    return path.decode("utf-8", "surrogateescape")
+
+
+def as_shown(path: bytes) -> str:
+    """A path as people read it."""
+    return clean(path.decode("utf-8", "backslashreplace"), 4096)
 
 
 @dataclass(slots=True)
@@ -62,7 +67,7 @@ class View:
     def begin_with(self, heads: Iterable[Head], begin: datetime | None, reason: str) -> None:
         """What the store knows, and since when nobody watched."""
         known = ((head.path, mark_of(head.signature)) for head in heads if covered(self.roots, head.path))
-        self.marks = {path.encode(): mark for path, mark in known}
+        self.marks = {path.encode("utf-8", "surrogateescape"): mark for path, mark in known}
         self._blind = Blind(begin, reason)
 
     # --- comparing -----------------------------------------------------------------------------------
@@ -72,17 +77,8 @@ class View:
 
     def differing(self, listed: dict[bytes, bytes]) -> list[bytes]:
         """What has to be asked for: files that are new or other than we know, and those that are not there."""
-        self._rename_odd(listed)
         changed = [path for path, mark in listed.items() if self.marks.get(path) != mark]
         return changed + [path for path in self.marks if path not in listed and path not in self.denied]
-
-    def _rename_odd(self, listed: dict[bytes, bytes]) -> None:
-        """Names that are no UTF-8 come from the store written out; the device knows them in bytes."""
-        for path in listed:
-            if path not in self.marks and not path.isascii():
-                mark = self.marks.pop(as_text(path).encode(), None)
-                if mark is not None:
-                    self.marks[path] = mark
 
     # --- being told ----------------------------------------------------------------------------------
 
@@ -96,12 +92,12 @@ class View:
         path = message.path
         name = as_text(path)
         if isinstance(message, FileUnread):
-            self.state.refuse(name, REASONS.get(message.reason, message.reason))
+            self.state.refuse(as_shown(path), REASONS.get(message.reason, message.reason))
             if message.mark is None:
                 self.denied.add(path)
                 return
         else:
-            self.state.unreadable.pop(name, None)
+            self.state.unreadable.pop(as_shown(path), None)
         self.denied.discard(path)
         if isinstance(message, FileGone):
             if self.marks.pop(path, None) is None:

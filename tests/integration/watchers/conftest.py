@@ -21,7 +21,7 @@ from infrastructor.watchers.files import RemoteFileWatcher
 from infrastructor.watchers.inotify import WatchOptions
 from infrastructor.watchers.ways import Way
 from tests.support.programs import program
-from tests.support.snapshots import FakeSnapshots
+from tests.support.snapshots import SnapshotsSeen
 from tests.support.sshd import Sshd, local_device
 from tests.support.wait import until
 
@@ -39,7 +39,7 @@ class Watched:
     client: AsyncSSHClient
     root: Path
     options: WatchOptions
-    store: FakeSnapshots = field(default_factory=FakeSnapshots)
+    store: SnapshotsSeen = field(default_factory=SnapshotsSeen)
     watcher: RemoteFileWatcher | None = None
 
     @property
@@ -86,7 +86,7 @@ class Watched:
 
     def content(self, path: Path) -> bytes | None:
         found = self.versions(path)
-        return self.store.bodies.get(found[-1].content_hash or "") if found else None
+        return self.store.raw.get(found[-1].content_hash or "") if found else None
 
     async def holds(self, path: Path, content: bytes | str | None, timeout_s: float | None = None) -> None:
         """Until the newest version of a file is this; None: it is gone."""
@@ -102,9 +102,7 @@ class Watched:
 
     def stored(self) -> dict[str, bytes | None]:
         """The files the store believes in, with their contents; None where there is none."""
-        return {
-            path: self.store.bodies.get(one[0].content_hash or "") for (_, path), one in self.store.heads_of.items()
-        }
+        return {path: self.store.raw.get(one.content_hash or "") for path, one in self.store.stored.items()}
 
     def real(self) -> dict[str, bytes | None]:
         paths = [Path(folder, name) for folder, _, names in os.walk(self.root) for name in names]

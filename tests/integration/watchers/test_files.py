@@ -128,7 +128,7 @@ async def test_links_special_binary_and_big_files_are_kept_for_what_they_are(wat
     assert (newest["pipe"].holding, newest["pipe"].reason) == (Holding.NONE, "a socket, pipe or device")
     assert (newest["logo.png"].holding, newest["logo.png"].config_type) == (Holding.CONTENT, "binary")
     assert (newest["big"].holding, newest["edge"].holding) == (Holding.DIGEST, Holding.CONTENT)
-    assert b"not to be read through a link" not in watched.store.bodies.values()
+    assert b"not to be read through a link" not in watched.store.raw.values()
 
 
 async def test_a_file_read_while_it_is_written_ends_whole(watched: Watched) -> None:
