@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,14 +30,18 @@ from infrastructor.storage.containers import PostgresContainerStore
 from infrastructor.storage.devices import PostgresDeviceRegistry
 from infrastructor.storage.drives import PostgresDriveStore
 from infrastructor.storage.events import PostgresEventBus
+from infrastructor.storage.keys import Keyring, keys_path
 from infrastructor.storage.metrics import PostgresMetricStore
 from infrastructor.storage.plans import PostgresPlanStore
 from infrastructor.storage.pool import Database
 from infrastructor.storage.retention import apply_retention
+from infrastructor.storage.snapshots import PostgresSnapshotStore
 from infrastructor.storage.tokens import PostgresTokenStore
+from infrastructor.storage.watches import PostgresWatchStore
 from infrastructor.tokens import Tokens, ensure_admin_token
+from infrastructor.watchers.configs import config_watchers
 from infrastructor.watchers.containers import ContainerWatcher
-from infrastructor.watchers.fleet import ContainerWatchers
+from infrastructor.watchers.fleet import Watchers
 from infrastructor.watchers.listing import CONTAINER_ANSWERS, list_containers
 
 logger = logging.getLogger(__name__)
@@ -119,7 +123,7 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
         scheduler.every(_RETENTION_EVERY_S, "retention", partial(_apply_retention, database, settings))
         scheduler.every(_SETTLE_EVERY_S, "memory", _settle)
 
-        def watch(device: Device, connecting: asyncio.Semaphore) -> ContainerWatcher:
+        def watch(device: Device, _: None, connecting: asyncio.Semaphore) -> ContainerWatcher:
             return ContainerWatcher(
                 device,
                 ssh=ssh,
@@ -130,7 +134,18 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
                 connecting=connecting,
             )
 
-        watchers = ContainerWatchers(devices=devices, audit=audit, watch=watch)
+        watchers = Watchers(operation="container_watch", devices=devices, audit=audit, watch=watch)
+        configs = config_watchers(
+            settings,
+            devices=devices,
+            audit=audit,
+            ssh=ssh,
+            snapshots=PostgresSnapshotStore(database, Keyring(database, keys_path(settings))),
+            watches=PostgresWatchStore(database),
+        )
+        wanted = [
+            one for one, asked in ((watchers, settings.watch_containers), (configs, settings.watch_configs)) if asked
+        ]
         yield Application(
             settings=settings,
             service=service,
@@ -143,11 +158,12 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
                 devices=devices,
                 scheduler=scheduler,
                 watchers=watchers,
+                config_watchers=configs,
                 events=events,
             ).report,
             completions=COMPLETIONS,
             confirm_key=load_secret(settings.data_dir, "confirm"),
-            collect=partial(_collect, scheduler, watchers if settings.watch_containers else None),
+            collect=partial(_collect, scheduler, wanted),
         )
 
 
@@ -177,11 +193,11 @@ async def register_this_machine(devices: DeviceRegistry) -> None:
         logger.info("Another process registered this machine")
 
 
-async def _collect(scheduler: Scheduler, watchers: ContainerWatchers | None) -> None:
+async def _collect(scheduler: Scheduler, watchers: Sequence[Watchers]) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(scheduler.run())
-        if watchers is not None:
-            group.create_task(watchers.run())
+        for each in watchers:
+            group.create_task(each.run())
 
 
 async def _settle() -> None:

@@ -268,6 +268,19 @@ class DeviceLinks(Protocol):
         ...
 
 
+class Conversation(Protocol):
+    """A command that runs on and listens."""
+
+    @property
+    def lines(self) -> AsyncIterator[bytes]:
+        """The lines of its stdout, as `SSHClient.follow` gives them."""
+        ...
+
+    def send(self, data: bytes) -> None:
+        """Write to its stdin; not before its first line has come. What is sent to a lost connection is lost."""
+        ...
+
+
 class SSHClient(DeviceLinks, Protocol):
     """One path to every device. Founding name: `execute_command`."""
 
@@ -297,6 +310,10 @@ class SSHClient(DeviceLinks, Protocol):
         `CommandFailed` when it ends with another status, `OutcomeUnknown` when the connection is lost. Leaving
         the context ends the remote process. A slow reader slows the device down; nothing piles up here.
         """
+        ...
+
+    def converse(self, device: Device, line: CommandLine) -> AbstractAsyncContextManager[Conversation]:
+        """Follow a command that also reads its stdin. It must print a line before it reads any."""
         ...
 
     def statistics(self) -> Mapping[str, Any]: ...

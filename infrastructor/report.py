@@ -15,7 +15,7 @@ from infrastructor.health import HealthReport, PartHealth, State
 from infrastructor.ports import AuditLog, DeviceRegistry, SSHClient
 from infrastructor.scheduler import Scheduler
 from infrastructor.version import installed_version
-from infrastructor.watchers.fleet import ContainerWatchers
+from infrastructor.watchers.fleet import Watchers
 
 _PATIENCE_S = 1.0
 
@@ -44,7 +44,8 @@ class HealthSource:
     ssh: SSHClient
     devices: DeviceRegistry
     scheduler: Scheduler
-    watchers: ContainerWatchers
+    watchers: Watchers
+    config_watchers: Watchers
     events: EventBus
     started: float = field(default_factory=monotonic)
 
@@ -58,7 +59,8 @@ class HealthSource:
             "ssh": await self._ssh(),
             "scheduler": self._scheduler(),
             "events": self._events(),
-            "watchers": self._watchers(),
+            "watchers": self._watchers(self.watchers),
+            "config_watchers": self._watchers(self.config_watchers),
         }
         worst: State = "ok"
         if services["audit"].state == "down":
@@ -127,9 +129,9 @@ class HealthSource:
             return PartHealth(state="ok", facts=facts)
         return PartHealth(state="degraded", message="Events wait in memory for PostgreSQL.", facts=facts)
 
-    def _watchers(self) -> PartHealth:
+    def _watchers(self, watchers: Watchers) -> PartHealth:
         """A device that is away is the business of `ssh`; here it only shows."""
-        return PartHealth(state="ok", facts=dict(self.watchers.statistics()))
+        return PartHealth(state="ok", facts=dict(watchers.statistics()))
 
     def _scheduler(self) -> PartHealth:
         facts = {

@@ -67,6 +67,22 @@ class Settings(BaseSettings):
     metrics_interval_s: float = Field(default=60.0, description="How often the scheduler collects; 0 turns it off.")
     containers_interval_s: float = Field(default=60.0, description="How often containers are sampled; 0 turns it off.")
     watch_containers: bool = Field(default=True, description="Follow the events of container engines.")
+    watch_configs: bool = Field(default=True, description="Keep every version of the configuration files watched.")
+    watch_settle_ms: int = Field(default=30, ge=0, le=10_000, description="Quiet time before a written file is read.")
+    watch_versions_per_s: float = Field(
+        default=1.0, gt=0, description="Of a file that changes all the time; what is beyond is passed over."
+    )
+    watch_poll_s: float = Field(
+        default=10.0, ge=0.5, description="How often files are looked at that the kernel does not tell of."
+    )
+    watch_check_s: float = Field(
+        default=300.0, ge=1, description="How often all files of a device are compared with what is known of them."
+    )
+    watch_max_files: int = Field(default=50_000, ge=1, description="Most files watched on one device.")
+    watch_max_file_bytes: int = Field(
+        default=1 << 20, ge=0, le=2 << 20, description="Content kept of a file; of a bigger one its hash and size."
+    )
+    watch_sudo: bool = Field(default=False, description="Watch as root where sudo asks for no password.")
     retention_metrics: timedelta = timedelta(days=90)
     retention_events: timedelta = timedelta(days=30)
     retention_containers: timedelta = Field(

@@ -15,6 +15,7 @@ from infrastructor.ports import (
     Capabilities,
     CommandLine,
     CommandOutput,
+    Conversation,
     Device,
     EngineCall,
     EngineReply,
@@ -30,7 +31,7 @@ from infrastructor.ssh.connect import Dialer
 from infrastructor.ssh.connection import SSHCarrier
 from infrastructor.ssh.detached import DetachedRuns
 from infrastructor.ssh.engine import Engine
-from infrastructor.ssh.follow import follow
+from infrastructor.ssh.follow import converse, follow
 from infrastructor.ssh.link import DeviceLink, LinkCarrier
 from infrastructor.ssh.local import LocalCarrier
 from infrastructor.ssh.statistics import Counters
@@ -104,6 +105,12 @@ class AsyncSSHClient:
             following = self._engine(device).follow(source, found)
         async with following as lines:
             yield lines
+
+    @asynccontextmanager
+    async def converse(self, device: Device, line: CommandLine) -> AsyncIterator[Conversation]:
+        """Talk with a command; see `ports.SSHClient`."""
+        async with converse(self._link(device), line) as conversation:
+            yield conversation
 
     async def capabilities(self, device: Device, *, refresh: bool = False) -> Capabilities:
         link = self._link(device)

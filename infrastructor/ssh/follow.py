@@ -1,4 +1,7 @@
-"""Following a command that does not end: a shell of its own whose stdout is handed on line by line."""
+"""Following a command that does not end: a shell of its own whose stdout is handed on line by line.
+
+`converse` also writes to its stdin: the program must speak first, since until then the shell before it reads.
+"""
 
 import asyncio
 import secrets
@@ -6,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from infrastructor.errors import CommandFailed, CommandTimeout, InfrastructorError, OutcomeUnknown
-from infrastructor.ports import CommandLine
+from infrastructor.ports import CommandLine, Conversation
 from infrastructor.sanitize import clean
 from infrastructor.ssh.carrier import Channel, Gone, Refused
 from infrastructor.ssh.lanes import Use
@@ -25,8 +28,21 @@ STATUS = 16  # characters of a status at most
 @asynccontextmanager
 async def follow(link: DeviceLink, line: CommandLine) -> AsyncIterator[AsyncIterator[bytes]]:
     """The lines of the command's stdout until it ends. Leaving ends it on the device."""
+    async with _following(link, line, listens=False) as follower:
+        yield follower.lines
+
+
+@asynccontextmanager
+async def converse(link: DeviceLink, line: CommandLine) -> AsyncIterator[Conversation]:
+    """The same of a command that also listens. Nothing may be sent before its first line has come."""
+    async with _following(link, line, listens=True) as follower:
+        yield follower
+
+
+@asynccontextmanager
+async def _following(link: DeviceLink, line: CommandLine, *, listens: bool) -> AsyncIterator["Follower"]:
     link.users += 1
-    follower = Follower(link.name, line)
+    follower = Follower(link.name, line, listens=listens)
     channel: Channel | None = None
     holder = None
     try:
@@ -34,7 +50,7 @@ async def follow(link: DeviceLink, line: CommandLine) -> AsyncIterator[AsyncIter
         holder = link.hold(follower.give_way, Use.FOLLOWING)
         follower.start(channel, line)
         await follower.started()
-        yield follower.stream.lines()
+        yield follower
     finally:
         if channel is not None:
             channel.close()
@@ -73,9 +89,10 @@ def _close_late(task: "asyncio.Future[Channel]") -> None:
 class Follower:
     """A `Receiver`: noise of the login, our start marker, the command's lines, the end marker with the status."""
 
-    def __init__(self, name: str, line: CommandLine) -> None:
+    def __init__(self, name: str, line: CommandLine, *, listens: bool = False) -> None:
         self._name = name
         self._line = line
+        self._listens = listens
         self._nonce = secrets.token_hex(16)
         self._begin = f"\n{self._nonce} 0\n".encode()
         self._before = bytearray()
@@ -86,10 +103,18 @@ class Follower:
         self._running: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.stream = Stream(self._pause, self._resume)
 
+    @property
+    def lines(self) -> AsyncIterator[bytes]:
+        return self.stream.lines()
+
+    def send(self, data: bytes) -> None:
+        if self._channel is not None:
+            self._channel.write(data)
+
     def start(self, channel: Channel, line: CommandLine) -> None:
         self._channel = channel
         begin = f"printf '\\n{self._nonce} 0\\n';"
-        channel.write((begin + frame(self._nonce, 1, checked(line.text))).encode())
+        channel.write((begin + frame(self._nonce, 1, checked(line.text), listens=self._listens)).encode())
 
     async def started(self) -> None:
         try:

@@ -62,11 +62,13 @@ _RESERVED = frozenset(
 )
 
 
-def frame(nonce: str, number: int, body: str, *, ends_group: bool = True) -> str:
+def frame(nonce: str, number: int, body: str, *, ends_group: bool = True, listens: bool = False) -> str:
     """One request. A subshell, and eval where needed, keep syntax errors, exit, exec and set inside the request.
 
     Stdout gets an end marker with the exit status; stderr too, unless a later request of its group ends that. The
-    nonce is never in a variable or an argv, so that no request can print it.
+    nonce is never in a variable or an argv, so that no request can print it. One that `listens` shares the shell's
+    stdin: what is written after the shell has read this line is its own.
     """
     end = f";printf '\\n{nonce} {number}\\n' >&2" if ends_group else ""
-    return f"({body}) </dev/null;printf '\\n{nonce} {number} %d\\n' $?{end}\n"
+    source = "" if listens else " </dev/null"
+    return f"({body}){source};printf '\\n{nonce} {number} %d\\n' $?{end}\n"

@@ -45,6 +45,8 @@ class ContainerWatcher:
     `outdate` is told when cached answers about the device's containers are no longer true.
     """
 
+    subjects = ("engine GET /events", "engine GET /containers/json")
+
     def __init__(
         self,
         device: Device,

@@ -5,63 +5,111 @@ import contextlib
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from infrastructor.errors import InfrastructorError
 from infrastructor.ids import uuid7
 from infrastructor.ports import AuditLog, AuditRecord, Caller, Device, DeviceRegistry, Effect, Interface, Role
-from infrastructor.watchers.containers import ContainerWatcher
 
 logger = logging.getLogger(__name__)
 
 WATCHER = Caller(principal="watcher", role=Role.VIEWER, interface=Interface.WATCHER)
-OPERATION = "container_watch"
 LOOK_S = 5.0
 AT_ONCE = 32  # watchers that connect at the same time
 SPREAD_S = 2.0
 
 
+class WatcherState(Protocol):
+    """How a watcher is."""
+
+    @property
+    def mode(self) -> str: ...
+
+    @property
+    def events(self) -> int: ...
+
+    @property
+    def connects(self) -> int: ...
+
+    def facts(self) -> Mapping[str, Any]: ...
+
+
+class Watcher(Protocol):
+    """Whatever follows one device. `subjects` are what it does there, for the audit."""
+
+    @property
+    def device(self) -> Device: ...
+
+    @property
+    def state(self) -> WatcherState: ...
+
+    @property
+    def subjects(self) -> Sequence[str]: ...
+
+    async def run(self) -> None: ...
+
+
 @dataclass(slots=True)
 class Watch:
-    """A watcher that runs."""
+    """A watcher that runs, and what it was made for: another subject takes another watcher."""
 
-    watcher: ContainerWatcher
+    watcher: Watcher
     task: "asyncio.Task[None]"
+    subject: Hashable
+
+
+async def every_device() -> None:
+    """Subjects of watchers that follow the same on every device."""
+    return
 
 
 @dataclass(kw_only=True)
-class ContainerWatchers:
-    """`run` goes on until cancelled; only processes that collect call it."""
+class Watchers:
+    """`run` goes on until cancelled; only processes that collect call it.
 
+    `watch` makes the watcher of a device and its subject. `subjects` gives the devices that have one; None: all.
+    """
+
+    operation: str
     devices: DeviceRegistry
     audit: AuditLog
-    watch: Callable[[Device, asyncio.Semaphore], ContainerWatcher]
+    watch: Callable[[Device, Any, asyncio.Semaphore], Watcher]
+    subjects: Callable[[], Awaitable[Mapping[UUID, Hashable] | None]] = every_device
     watches: dict[UUID, Watch] = field(default_factory=dict)
 
     async def run(self) -> None:
         connecting = asyncio.Semaphore(AT_ONCE)
         try:
             while True:
-                await self._reconcile(connecting)
+                with contextlib.suppress(InfrastructorError):  # the database is away: they go on as they are
+                    await self._reconcile(connecting)
                 await asyncio.sleep(LOOK_S)
         finally:
             await asyncio.gather(*(self._stop(device_id) for device_id in list(self.watches)))
 
     async def _reconcile(self, connecting: asyncio.Semaphore) -> None:
-        wanted = {device.id: device for device in await self.devices.all() if _watchable(device)}
+        subjects = await self.subjects()
+        wanted = {
+            device.id: device
+            for device in await self.devices.all()
+            if _watchable(device) and (subjects is None or device.id in subjects)
+        }
         for device_id, watch in list(self.watches.items()):
             device = wanted.get(device_id)
-            if device is None or _way(device) != _way(watch.watcher.device) or watch.task.done():
+            subject = None if subjects is None else subjects.get(device_id)
+            same = device is not None and _way(device) == _way(watch.watcher.device) and subject == watch.subject
+            if not same or watch.task.done():
                 await self._stop(device_id)
         for device_id, device in wanted.items():
             if device_id not in self.watches:
-                watcher = self.watch(device, connecting)
-                task = asyncio.create_task(self._audited(watcher), name=f"watch-{device.hostname}")
-                self.watches[device_id] = Watch(watcher, task)
+                subject = None if subjects is None else subjects[device_id]
+                watcher = self.watch(device, subject, connecting)
+                task = asyncio.create_task(self._audited(watcher), name=f"{self.operation}-{device.hostname}")
+                self.watches[device_id] = Watch(watcher, task, subject)
 
     async def _stop(self, device_id: UUID) -> None:
         task = self.watches.pop(device_id).task
@@ -72,18 +120,18 @@ class ContainerWatchers:
         if error is not None and not isinstance(error, InfrastructorError):  # those end one whose record has no place
             logger.error("A watcher broke", exc_info=error)
 
-    async def _audited(self, watcher: ContainerWatcher) -> None:
+    async def _audited(self, watcher: Watcher) -> None:
         """One record for the whole life of a watcher: its intent before the first byte, its outcome at the end."""
         await asyncio.sleep(random.uniform(0, SPREAD_S) if len(self.watches) > AT_ONCE else 0)  # noqa: S311
         record = AuditRecord(
             operation_id=uuid7(),
-            operation=OPERATION,
+            operation=self.operation,
             effect=Effect.READ,
             caller=WATCHER,
             started_at=datetime.now(UTC),
             device_id=watcher.device.id,
             device=watcher.device.hostname,
-            commands=["engine GET /events", "engine GET /containers/json"],
+            commands=list(watcher.subjects),
         )
         await self.audit.begin(record)
         try:

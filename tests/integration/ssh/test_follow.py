@@ -126,3 +126,26 @@ async def test_a_slow_reader_slows_the_device_and_not_this_process(client: Async
                 break
         stream = lines.ag_frame.f_locals["self"]  # type: ignore[attr-defined]
         assert stream._ahead < 8 << 20
+
+
+async def test_a_command_is_talked_with(client: AsyncSSHClient, device: Device) -> None:
+    text = 'echo ready; while read -r word; do echo "heard $word"; [ "$word" != end ] || break; done; cat >&2'
+    async with asyncio.timeout(20), client.converse(device, line(text)) as conversation:
+        lines = conversation.lines
+        assert await anext(lines) == b"ready"
+        conversation.send(b"one\n")
+        assert await anext(lines) == b"heard one"
+        conversation.send(b"x" * 300_000 + b"\nend\n")
+        assert await anext(lines) == b"heard " + b"x" * 300_000
+        assert await anext(lines) == b"heard end"
+
+
+async def test_what_talks_ends_with_its_connection(client: AsyncSSHClient, sshd: Sshd) -> None:
+    argument = "1234567878"
+    host = sshd.device()
+    async with client.converse(host, line(f"echo on; cat; sleep {argument}")) as conversation:
+        assert await anext(conversation.lines) == b"on"
+        sshd.kill_sessions()
+        with pytest.raises(OutcomeUnknown):
+            await anext(conversation.lines)
+    await until(lambda: not running(argument))

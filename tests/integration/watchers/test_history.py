@@ -21,7 +21,7 @@ from infrastructor.storage.pool import Database
 from infrastructor.watchers import containers as watching
 from infrastructor.watchers import fleet
 from infrastructor.watchers.containers import ContainerWatcher
-from infrastructor.watchers.fleet import ContainerWatchers
+from infrastructor.watchers.fleet import Watchers
 from infrastructor.watchers.listing import CONTAINER_ANSWERS, list_containers
 from tests.fakes import FakeAudit, FakeCache, FakeMetrics, FakePlans
 from tests.support.docker import IMAGE, DockerEngine
@@ -55,7 +55,7 @@ class Process:
             containers=self.containers,
         )
 
-        def watch(device: Device, connecting: asyncio.Semaphore) -> ContainerWatcher:
+        def watch(device: Device, _: None, connecting: asyncio.Semaphore) -> ContainerWatcher:
             return ContainerWatcher(
                 device,
                 ssh=client,
@@ -66,7 +66,7 @@ class Process:
                 connecting=connecting,
             )
 
-        self.watchers = ContainerWatchers(devices=self.devices, audit=self.audit, watch=watch)
+        self.watchers = Watchers(operation="container_watch", devices=self.devices, audit=self.audit, watch=watch)
 
     async def ask(self, name: str, **arguments: Any) -> Any:
         return (await self.service.submit(self.service.operation(name), arguments, VIEWER)).result
