@@ -31,6 +31,7 @@
     │   └── ParseError
     ├── DatabaseOperationError
     │   └── AuditUnavailable        intent could not be made durable, so nothing was sent
+    ├── LimitReached                so many of these are open already
     ├── CacheOperationError         never leaves the cache module
     ├── SubscriberTooSlow           events came faster than they were read; nothing is lost
     ├── ResultTooLarge              it ran, but the answer is longer than this door may hand out
@@ -128,6 +129,11 @@ class Declined(PlanRejected):
 class ApprovalNeeded(PlanRejected):
     code = "approval_needed"
     default_hint = "An admin approves it with 'infrastructor plan approve' or REST; then send the same token again."
+
+
+class LimitReached(InfrastructorError):
+    code = "limit_reached"
+    retryable = True
 
 
 class SSHConnectionError(InfrastructorError):
