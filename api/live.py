@@ -7,10 +7,11 @@ buys a ticket, which works once, for seconds. `docs/how-to/follow-events.md` has
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from time import monotonic
 from typing import Annotated, Any
 
@@ -59,6 +60,7 @@ TICKET_SCHEMA: dict[str, Any] = {
     },
 }
 
+Work = Callable[[], Awaitable[None]]
 Topic = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{0,39}$")]
 
 
@@ -157,7 +159,7 @@ class Connection:
     async def serve(self) -> None:
         """Accept, serve, and close with a reason."""
         await self._websocket.accept()
-        tasks = [self._task(self._read()), self._task(self._pulse())]
+        tasks = [self._task(self._read), self._task(self._pulse)]
         try:
             ending = await self._ended
         finally:
@@ -168,13 +170,13 @@ class Connection:
                 async with asyncio.timeout(SEND_S):
                     await self._websocket.close(ending[0], ending[1][:120])
 
-    def _task(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    def _task(self, work: Work) -> "asyncio.Task[None]":
         return asyncio.create_task(self._to_its_end(work))
 
-    async def _to_its_end(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _to_its_end(self, work: Work) -> None:
         """Whatever ends a part ends the connection; what, decides with which reason."""
         try:
-            await work
+            await work()
         except WebSocketDisconnect:
             self._end(None)
         except TimeoutError:
@@ -216,7 +218,7 @@ class Connection:
                 continue
             self._record(wanted, device)
             await _cancelled(self._following)
-            self._following = self._task(self._follow(wanted, device))
+            self._following = self._task(partial(self._follow, wanted, device))
 
     async def _device(self, name: str | None) -> Device | None:
         device = None if name is None else await self._application.service.devices.find(name)
