@@ -25,6 +25,7 @@ from infrastructor.serve import GRACE_S, Part, listen, serve
 from infrastructor.settings import Settings
 from tests.doors.catalog import pool_list
 from tests.doors.world import World
+from tests.support.wait import until
 
 PROGRAM = Path(__file__).with_name("program.py")
 
@@ -148,6 +149,25 @@ async def test_an_open_subscription_ends_in_good_order(world: World, tmp_path: P
                 assert [event async for event in subscription] == []  # an abrupt end would raise `SubscriptionLost`
 
     assert loop.time() - began < 5
+
+
+@pytest.mark.parametrize("era", ["auto", "legacy"])
+@pytest.mark.filterwarnings("ignore:resources/:mcp.shared.exceptions.MCPDeprecationWarning")
+async def test_a_subscriber_that_leaves_is_forgotten(world: World, tmp_path: Path, era: str) -> None:
+    bearer = await world.bearer()
+    world.operations = [replace(pool_list, changed_by=(ChangedBy(topic="zfs"),))]
+    uri = "zfs://nas/pools"
+
+    async with serving(world, tmp_path) as served:
+        url = f"http://127.0.0.1:{served.mcp_port}/mcp"
+        async with Client(StreamableHttpTransport(url, headers=bearer), mode=era) as mcp:
+            if era == "legacy":
+                await mcp.session.subscribe_resource(uri)
+                assert world.events.statistics()["subscribers"] == 1
+            else:
+                async with subscribe(mcp.session, resource_subscriptions=[uri]):
+                    assert world.events.statistics()["subscribers"] == 1
+        await until(lambda: world.events.statistics()["subscribers"] == 0)
 
 
 async def test_parts_can_run_apart(world: World, tmp_path: Path) -> None:
