@@ -1,4 +1,4 @@
-"""The REST door: one route per operation of the catalogue, and five of its own."""
+"""The REST door: one route per operation of the catalogue, and seven of its own."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from api import errors, openapi, system
-from api.auth import authenticator
+from api import errors, live, openapi, system
+from api.auth import authenticator, token_finder
 from api.endpoints import endpoint_for
 from api.guards import HostOriginGuard, SecurityHeaders, hosts_of
 from infrastructor.app import Application
@@ -68,6 +68,7 @@ def create_app(application: Application) -> FastAPI:
             response_model=None,
         )
     system.add_routes(app, application, authenticate)
+    live.add_routes(app, application, token_finder(application))
     openapi.install(app, documented)
     return app
 

@@ -19,6 +19,7 @@ _STATUS: Mapping[type[Exception], int] = {
     errors.PermissionDenied: 403,
     errors.NotFound: 404,
     errors.Conflict: 409,
+    errors.LimitReached: 429,
     errors.SSHConnectionError: 503,
     errors.SSHTimeout: 504,
     errors.DataCollectionError: 502,

@@ -17,6 +17,8 @@ from infrastructor.settings import Settings
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _ANYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 
+_PAGE_OF = {"ws": "http", "wss": "https"}
+
 _SECURITY = [
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
@@ -56,7 +58,7 @@ class HostOriginGuard:
         self.origins = frozenset(origin.rstrip("/").lower() for origin in origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in {"http", "websocket"}:
             await self.app(scope, receive, send)
             return
         claimed = [value for name, value in scope["headers"] if name in {b"host", b"origin"}]
@@ -79,7 +81,8 @@ class HostOriginGuard:
             await problem(refusal)(scope, receive, send)
 
     def _origin_allowed(self, scope: Scope, host: str) -> bool:
-        own = f"{scope.get('scheme', 'http')}://{host}".lower()
+        scheme = scope.get("scheme", "http")
+        own = f"{_PAGE_OF.get(scheme, scheme)}://{host}".lower()
         sent = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"origin"]
         return all(origin == own or origin in self.origins for origin in sent)
 

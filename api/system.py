@@ -87,6 +87,7 @@ def describe(operation: Operation[Any, Any]) -> dict[str, Any]:
         "method": operation.route.method,
         "path": operation.route.path,
         "resource_uri": operation.resource_uri,
+        "subscribable": bool(operation.changed_by),
         "cache_ttl_seconds": operation.cache.ttl.total_seconds() if operation.cache else None,
         "params": inlined_schema(operation.params, "validation"),
     }

@@ -32,6 +32,7 @@
     ├── DatabaseOperationError
     │   ├── AuditUnavailable        intent could not be made durable, so nothing was sent
     │   └── HistoryKeyUnavailable   the key that configuration contents are sealed with is missing or another one
+    ├── LimitReached                so many of these are open already
     ├── CacheOperationError         never leaves the cache module
     ├── SubscriberTooSlow           events came faster than they were read; nothing is lost
     ├── ResultTooLarge              it ran, but the answer is longer than this door may hand out
@@ -129,6 +130,11 @@ class Declined(PlanRejected):
 class ApprovalNeeded(PlanRejected):
     code = "approval_needed"
     default_hint = "An admin approves it with 'infrastructor plan approve' or REST; then send the same token again."
+
+
+class LimitReached(InfrastructorError):
+    code = "limit_reached"
+    retryable = True
 
 
 class SSHConnectionError(InfrastructorError):

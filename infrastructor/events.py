@@ -8,6 +8,9 @@ from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
+GAP = "watch.gap"
+"""The kind of an event that says: what is followed on this device (`subject`: the topic) was not, for a while."""
+
 
 class Severity(StrEnum):
     INFO = "info"
@@ -72,6 +75,10 @@ class EventBus(Protocol):
 
     async def latest(self, wanted: EventFilter, limit: int = 500, before: int | None = None) -> Sequence[Event]:
         """Stored events before a sequence, newest first."""
+        ...
+
+    async def extent(self) -> tuple[int, int]:
+        """The sequence of the oldest event still stored, and the last one ever given; (n + 1, n) where none is left."""
         ...
 
     def statistics(self) -> Mapping[str, Any]:

@@ -28,6 +28,12 @@ def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
     root.setLevel(level.upper())
     for noisy in ("asyncssh", "mcp", "httpx2", "uvicorn"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(_is_meant)
+
+
+def _is_meant(record: logging.LogRecord) -> bool:
+    """uvicorn calls it an error when a WebSocket is refused with an answer that says why."""
+    return "without completing handshake" not in str(record.msg)
 
 
 class JSONFormatter(logging.Formatter):

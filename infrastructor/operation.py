@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 from infrastructor.command import Command
 from infrastructor.container_store import ContainerStore
 from infrastructor.engine import EngineQuery, Reply
-from infrastructor.events import EventBus
+from infrastructor.events import GAP, Event, EventBus
 from infrastructor.ports import (
     CacheState,
     Caller,
@@ -139,6 +139,40 @@ class Cache:
 
     data_type: str
     ttl: timedelta = timedelta(seconds=300)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangedBy:
+    """Events after which the operation's resource reads differently, so that whoever subscribed to it is told.
+
+    They are of `topic` (None: of every topic), and of the device in the parameter `device`, where there is one.
+    `subject` names the parameter that says what an event is about; without it, whatever it is about counts. What the
+    event calls its subject must be the parameter's value, or one of its data `names`, or one of its data `ids`, of
+    which the parameter may hold only the beginning.
+    """
+
+    topic: str | None
+    subject: str | None = None
+    names: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
+
+    def touches(self, event: Event, params: Params) -> bool:
+        """Whether what these params read may have changed with this event."""
+        device = getattr(params, "device", None)
+        if device is not None and event.device != device:
+            return False
+        if event.kind == GAP:  # nobody knows what happened meanwhile
+            return self.topic in {None, event.subject} and not event.data.get("complete")
+        if self.topic not in {None, event.topic}:
+            return False
+        if self.subject is None:
+            return True
+        about = str(getattr(params, self.subject))
+        return (
+            about == event.subject
+            or any(about == event.data.get(key) for key in self.names)
+            or any(str(event.data.get(key, "")).startswith(about.lower()) for key in self.ids)
+        )
 
 
 P = TypeVar("P", bound=Params)
@@ -278,6 +312,7 @@ class Operation(Generic[P, R]):
     summary: str
     description: str
     resource_uri: str | None = None
+    changed_by: tuple[ChangedBy, ...] = ()
     cache: Cache | None = None
     invalidates: tuple[str, ...] = ()
     commands: tuple[type[Command[Any]], ...] = ()
@@ -329,6 +364,7 @@ def operation(
     effect: Effect,
     route: str,
     resource_uri: str | None = None,
+    changed_by: tuple[ChangedBy, ...] = (),
     cache: Cache | None = None,
     invalidates: tuple[str, ...] = (),
     commands: tuple[type[Command[Any]], ...] = (),
@@ -362,6 +398,7 @@ def operation(
             summary=summary.rstrip(".") + ".",
             description=text,
             resource_uri=resource_uri,
+            changed_by=changed_by,
             cache=cache,
             invalidates=invalidates,
             commands=commands,

@@ -542,6 +542,18 @@ class TokenStore(Protocol):
 
     async def revoke(self, name: str) -> bool: ...
 
+    async def valid(self, token_id: UUID) -> ApiToken | None:
+        """The token with this id; None when it has expired, or was revoked."""
+        ...
+
+    async def add_ticket(self, token_id: UUID, ticket_hash: str, expires_at: datetime) -> None:
+        """Keep something that stands for the token once, until then."""
+        ...
+
+    async def take_ticket(self, ticket_hash: str) -> ApiToken | None:
+        """The valid token a ticket stands for, which is used up by this; None when there is none (any more)."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricSample:

@@ -113,6 +113,16 @@ def _domain_page(domain: str, operations: Sequence[Operation[Any, Any]]) -> str:
     return "\n".join([_NOTE, f"# {domain}\n", *(_section(operation) for operation in operations)])
 
 
+def _changes(operation: Operation[Any, Any]) -> str:
+    """After which events subscribers of the resource are told."""
+    said = [
+        f"events of {'every topic' if change.topic is None else f'topic `{change.topic}`'}"
+        + (f" about this {change.subject}" if change.subject else "")
+        for change in operation.changed_by
+    ]
+    return ", ".join(said)
+
+
 def _section(operation: Operation[Any, Any]) -> str:
     facts = [
         ("Effect", f"{operation.effect}; role {operation.role or _ROLES[operation.effect]} or higher"),
@@ -121,6 +131,7 @@ def _section(operation: Operation[Any, Any]) -> str:
         ("REST", f"`{operation.route.method} {operation.route.path}`"),
         ("CLI", f"`{command_line(operation)}`"),
         ("MCP resource", f"`{operation.resource_uri}`" if operation.resource_uri else ""),
+        ("Subscription", _changes(operation)),
         ("Cached", f"{operation.cache.ttl.total_seconds():g} s" if operation.cache else ""),
         ("Confirmation", "the first call returns a plan; `plan_token` carries it out" if operation.plan else ""),
     ]

@@ -48,6 +48,7 @@ _DOORS: Mapping[Part, tuple[Part, ...]] = {
     Part.COLLECTOR: (),
 }
 _BACKLOG = 512
+_WS_MAX_BYTES = 16 << 10  # of a message to us
 _KEEP_ALIVE_S = 75
 
 
@@ -169,7 +170,10 @@ def _server(door: Part, application: Application, stopping: asyncio.Event) -> _S
         uvicorn.Config(
             _app(door, application, stopping),
             lifespan="on",
-            ws="none",
+            # No page may open a WebSocket to the MCP door: it has none.
+            ws="websockets-sansio" if door is Part.API else "none",
+            ws_max_size=_WS_MAX_BYTES,
+            ws_per_message_deflate=False,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -187,7 +191,7 @@ def _app(door: Part, application: Application, stopping: asyncio.Event) -> Any:
     from mcp_server.http import create_http_app  # noqa: PLC0415
     from mcp_server.server import create_server  # noqa: PLC0415
 
-    return create_http_app(create_server(application), application, stopping)
+    return create_http_app(create_server(application, stopping=stopping), application, stopping)
 
 
 def _announce(settings: Settings, listening: Mapping[Part, socket.socket]) -> None:

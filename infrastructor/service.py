@@ -131,12 +131,18 @@ class UnifiedDataCollectionService:
         started: Started | None = None,
     ) -> Answer[Any]:
         """Validate what a door received and run it. Bad input is refused and audited; nothing is sent."""
+        params = await self._validated(operation, arguments, caller, parent_id)
+        return await self.run(operation, params, caller, parent_id=parent_id, progress=progress, started=started)
+
+    async def _validated(
+        self, operation: Operation[Any, Any], arguments: Mapping[str, Any], caller: Caller, parent_id: UUID | None
+    ) -> Params:
         if outweighs(arguments, MAX_ARGUMENTS):
             large = RequestTooLarge(f"{operation.name}: the arguments are longer than {MAX_ARGUMENTS:,} characters.")
             await self.refuse(operation, caller, large)
             raise large
         try:
-            params = operation.params.model_validate(arguments)
+            params: Params = operation.params.model_validate(arguments)
         except ValidationError as error:
             failure = validation_failed(operation, error)
             record = self._record(operation, caller, parent_id)
@@ -145,7 +151,20 @@ class UnifiedDataCollectionService:
             record.device = clean(device, 255) if isinstance(device, str) else None
             await self._refuse(record, failure)
             raise failure from error
-        return await self.run(operation, params, caller, parent_id=parent_id, progress=progress, started=started)
+        return params
+
+    async def watch(
+        self, operation: Operation[Any, Any], arguments: Mapping[str, Any], caller: Caller, uri: str
+    ) -> Params:
+        """Check that the caller may read this, who wants to be told when it changes. Audited; nothing runs."""
+        params = await self._validated(operation, arguments, caller, None)
+        record = self._record(operation, caller, None, params)
+        record.operation, record.params = "resource_subscribe", {"uri": clean(uri, 1000)}
+        await self._admit(operation, params, record)
+        record.outcome = "ok"
+        record.duration_ms = (datetime.now(UTC) - record.started_at).total_seconds() * 1000
+        self.audit.note(record)
+        return params
 
     async def refuse(self, operation: Operation[Any, Any] | None, caller: Caller, error: InfrastructorError) -> None:
         """Audit a request that a door could not even read as arguments; its id is put on the error."""
@@ -204,15 +223,7 @@ class UnifiedDataCollectionService:
     ) -> Answer[R]:
         """Run an operation for a caller. Raises `InfrastructorError` kinds only; all of them are audited."""
         record = self._record(operation, caller, parent_id, params)
-        try:
-            self._authorize(operation, caller)
-            target = await self._resolve(params)
-            if target is not None:
-                record.device, record.device_id = target.hostname, target.id
-                check_device(target, operation.name, operation.effect, registration_only=operation.registration_only)
-        except InfrastructorError as error:
-            await self._refuse(record, error)
-            raise
+        target = await self._admit(operation, params, record)
         context = RunContext(
             service=self, declared=operation, record=record, target=target, report=progress, started=started
         )
@@ -438,6 +449,19 @@ class UnifiedDataCollectionService:
                 f"Role {caller.role} may not run {operation.name} ({operation.effect}).",
                 hint="Ask an admin for a token with a higher role.",
             )
+
+    async def _admit(self, operation: Operation[Any, Any], params: Params, record: AuditRecord) -> Device | None:
+        """Role, device and what the device allows; whatever forbids it is audited."""
+        try:
+            self._authorize(operation, record.caller)
+            target = await self._resolve(params)
+            if target is not None:
+                record.device, record.device_id = target.hostname, target.id
+                check_device(target, operation.name, operation.effect, registration_only=operation.registration_only)
+        except InfrastructorError as error:
+            await self._refuse(record, error)
+            raise
+        return target
 
     async def _resolve(self, params: Params) -> Device | None:
         if not isinstance(params, DeviceParams):

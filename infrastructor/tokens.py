@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
+from uuid import UUID
 
 from infrastructor.errors import Conflict, Unauthenticated, ValidationFailed
 from infrastructor.ports import ApiToken, Role, TokenStore
@@ -18,6 +19,9 @@ logger = logging.getLogger(__name__)
 
 ADMIN_TOKEN_FILE = "admin.token"  # noqa: S105 - a file name
 TOKEN_PATTERN = re.compile(r"inf_[A-Za-z0-9_-]{20,200}")
+TICKET_LIFETIME = timedelta(seconds=30)
+TICKET_HINT = "Ask for a new one: POST /api/ws/ticket."
+_TICKET = 100  # characters; more than any of ours has
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@-]{0,99}")
 _REMEMBERED = 1024
 _REMEMBER_S = 5.0  # a revoked token dies within this time in every process
@@ -60,6 +64,24 @@ class Tokens:
         self._known.move_to_end(digest)
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
+        return token
+
+    async def still(self, token_id: UUID) -> None:
+        """Raise `Unauthenticated` once the token has expired or was revoked; for what goes on after it was shown."""
+        if await self._store.valid(token_id) is None:
+            raise Unauthenticated("The token has expired or was revoked.")
+
+    async def ticket(self, token: ApiToken) -> tuple[str, datetime]:
+        """Something to show once in the token's place, where a token may not be written, and until when it works."""
+        secret, expires_at = secrets.token_urlsafe(32), datetime.now(UTC) + TICKET_LIFETIME
+        await self._store.add_ticket(token.id, hash_secret(secret), expires_at)
+        return secret, expires_at
+
+    async def redeem(self, ticket: str | None) -> ApiToken:
+        """The token behind a ticket, which is used up. Raises `Unauthenticated`."""
+        token = await self._store.take_ticket(hash_secret(ticket)) if ticket and len(ticket) <= _TICKET else None
+        if token is None:
+            raise Unauthenticated("The ticket is unknown, used or too old.", hint=TICKET_HINT)
         return token
 
     async def all(self) -> Sequence[ApiToken]:

@@ -44,14 +44,15 @@ class OperationResource(Resource):
         )
 
     async def _screen(self) -> None:
-        """Refuse, with a record, what no name and no path holds, however it was encoded in the URI."""
-        for name, value in self._arguments.items():
-            if _climbs(value):
-                error = ValidationFailed(
-                    f"{self._operation.name}: {name} holds a '..' segment or a NUL.", hint="Give the whole path."
-                )
-                await self._door.service.refuse(self._operation, self._door.caller(get_context()), error)
-                raise error
+        try:
+            screen(self._operation, self._arguments)
+        except ValidationFailed as error:
+            await self._door.service.refuse(self._operation, self._door.caller(get_context()), error)
+            raise
+
+    @property
+    def operation(self) -> Operation[Any, Any]:
+        return self._operation
 
 
 class OperationTemplate(ResourceTemplate):
@@ -68,6 +69,10 @@ class OperationTemplate(ResourceTemplate):
         template._operation = operation
         template._door = door
         return template
+
+    @property
+    def operation(self) -> Operation[Any, Any]:
+        return self._operation
 
     async def create_resource(self, uri: str, params: dict[str, Any]) -> Resource:
         return OperationResource.of(self._operation, self._door, uri, params)
@@ -86,6 +91,42 @@ def resources_of(
     with_variables = [operation for operation in named if "{" in str(operation.resource_uri)]
     with_variables.sort(key=lambda operation: _specific_first(str(operation.resource_uri)))
     return plain, [OperationTemplate.of(operation, door) for operation in with_variables]
+
+
+class Locator:
+    """From a URI to the operation that reads it, as `resources/read` finds it."""
+
+    def __init__(self, plain: "list[OperationResource]", templates: "list[OperationTemplate]") -> None:
+        self._plain = {str(resource.uri): resource for resource in plain}
+        self._templates = templates
+
+    def find(self, uri: str) -> tuple[Operation[Any, Any], dict[str, Any]] | None:
+        """The operation and its arguments, or None. Raises `ValidationFailed` for what no name and no path holds."""
+        if uri in self._plain:
+            return self._plain[uri].operation, {}
+        for template in self._templates:
+            arguments = template.matches(uri)
+            if arguments is not None:
+                screen(template.operation, arguments)
+                return template.operation, arguments
+        return None
+
+    def subscribable(self) -> list[str]:
+        """URIs and templates of what tells when it changes."""
+        operations = [
+            *(resource.operation for resource in self._plain.values()),
+            *(template.operation for template in self._templates),
+        ]
+        return [str(operation.resource_uri) for operation in operations if operation.changed_by]
+
+
+def screen(operation: Operation[Any, Any], arguments: dict[str, Any]) -> None:
+    """Raise `ValidationFailed` for what no name and no path holds, however it was encoded in the URI."""
+    for name, value in arguments.items():
+        if _climbs(value):
+            raise ValidationFailed(
+                f"{operation.name}: {name} holds a '..' segment or a NUL.", hint="Give the whole path."
+            )
 
 
 def _specific_first(uri: str) -> tuple[str, list[tuple[int, str]]]:

@@ -1,5 +1,6 @@
 """The MCP door: every operation a tool, READ operations with a URI also resources, on one flat server."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +21,8 @@ from mcp_server.confirm import sealing
 from mcp_server.door import Door
 from mcp_server.instructions import instructions
 from mcp_server.listing import RoleListing
-from mcp_server.resources import resources_of
+from mcp_server.resources import Locator, resources_of
+from mcp_server.subscriptions import add_subscriptions
 from mcp_server.tools import OperationTool
 
 _LIST_TTL_S = 60
@@ -32,11 +34,13 @@ def create_server(
     toolsets: Sequence[str] | None = None,
     read_only: bool = False,
     local_role: Role | None = None,
+    stopping: asyncio.Event | None = None,
 ) -> FastMCP:
     """The server over an open application.
 
     `toolsets` limits it to some domains. `local_role` lets calls without a token in, as `stdio:<uid>`: for stdio,
-    never for HTTP. Raises `ValidationFailed` for a toolset that does not exist.
+    never for HTTP. Once `stopping` is set, subscriptions are ended in good order. Raises `ValidationFailed` for a
+    toolset that does not exist.
     """
     quiet.settle()
     door = Door(application, local_role=local_role, read_only=read_only)
@@ -72,6 +76,7 @@ def create_server(
         return await complete(door, operations, reference, argument, context)
 
     _spare(server, tools)
+    add_subscriptions(server, door, Locator(plain, templates), stopping)
     return server
 
 

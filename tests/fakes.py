@@ -265,6 +265,7 @@ class FakeTokens:
 
     def __init__(self) -> None:
         self.rows: dict[str, ApiToken] = {}
+        self.tickets: dict[str, tuple[UUID, datetime]] = {}
 
     async def create(self, name: str, role: Role, secret_hash: str, expires_at: datetime | None) -> ApiToken:
         if any(row.name == name and row.revoked_at is None for row in self.rows.values()):
@@ -288,6 +289,19 @@ class FakeTokens:
             self.rows[key] = replace(self.rows[key], revoked_at=datetime.now(UTC))
         return bool(found)
 
+    async def valid(self, token_id: UUID) -> ApiToken | None:
+        found = [key for key, row in self.rows.items() if row.id == token_id]
+        return await self.find(found[0]) if found else None
+
+    async def add_ticket(self, token_id: UUID, ticket_hash: str, expires_at: datetime) -> None:
+        self.tickets[ticket_hash] = (token_id, expires_at)
+
+    async def take_ticket(self, ticket_hash: str) -> ApiToken | None:
+        token_id, expires_at = self.tickets.pop(ticket_hash, (None, None))
+        if token_id is None or expires_at is None or expires_at <= datetime.now(UTC):
+            return None
+        return await self.valid(token_id)
+
 
 class FakeMetrics:
     """MetricStore over a list."""
@@ -307,6 +321,7 @@ class FakeEvents:
 
     def __init__(self, *, most_behind: int = 2000) -> None:
         self.rows: list[Event] = []
+        self.forgotten = 0  # so many of the oldest are past their time
         self.most_behind = most_behind
         self._more = asyncio.Condition()
         self._readers = 0
@@ -365,6 +380,9 @@ class FakeEvents:
     async def latest(self, wanted: EventFilter, limit: int = 500, before: int | None = None) -> Sequence[Event]:
         rows = [row for row in self.rows if (before is None or row.sequence < before) and _matches(row, wanted)]
         return rows[::-1][:limit]
+
+    async def extent(self) -> tuple[int, int]:
+        return self.forgotten + 1, len(self.rows)
 
     def statistics(self) -> Mapping[str, Any]:
         return {"published": len(self.rows), "waiting": 0, "dropped": 0, "subscribers": self._readers, "state": "ok"}

@@ -207,6 +207,16 @@ def test_its_route_and_uri_name_only_params_it_has(operation: Operation[Any, Any
 
 
 @every_operation
+def test_what_changes_its_resource_is_named_by_the_uri(operation: Operation[Any, Any]) -> None:
+    in_uri = set(re.findall(r"\{\??(\w+)\*?\}", operation.resource_uri or ""))
+    for change in operation.changed_by:
+        assert operation.resource_uri is not None
+        assert change.subject is None or change.subject in in_uri
+        assert change.subject is not None or not (change.names or change.ids)
+        assert change.topic is None or issubclass(operation.params, DeviceParams)  # else it would be told of any device
+
+
+@every_operation
 def test_what_completes_its_params_exists(operation: Operation[Any, Any]) -> None:
     named = {field.completes for field in fields_of(operation) if field.completes}
     assert named <= COMPLETIONS.keys()

@@ -73,6 +73,10 @@ class PostgresEventBus:
     async def latest(self, wanted: EventFilter, limit: int = PAGE, before: int | None = None) -> Sequence[Event]:
         return await self._read("latest", 0, LAST if before is None else before, wanted, limit)
 
+    async def extent(self) -> tuple[int, int]:
+        (row,) = await self._database.fetch(SQL["extent"])
+        return int(row["oldest"]), int(row["newest"])
+
     def statistics(self) -> Mapping[str, Any]:
         return {**self._queue.statistics(), "subscribers": len(self._subscriptions), "position": self._position}
 

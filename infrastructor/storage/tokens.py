@@ -64,6 +64,17 @@ class PostgresTokenStore:
     async def revoke(self, name: str) -> bool:
         return await self._database.execute(SQL["revoke"], name) != "UPDATE 0"
 
+    async def valid(self, token_id: UUID) -> ApiToken | None:
+        row = await self._database.fetchrow(SQL["valid"], token_id)
+        return None if row is None else _token(row)
+
+    async def add_ticket(self, token_id: UUID, ticket_hash: str, expires_at: datetime) -> None:
+        await self._database.execute(SQL["add_ticket"], ticket_hash, token_id, expires_at)
+
+    async def take_ticket(self, ticket_hash: str) -> ApiToken | None:
+        row = await self._database.fetchrow(SQL["take_ticket"], ticket_hash)
+        return None if row is None else _token(row)
+
     async def _flush_forever(self) -> None:
         while True:
             await asyncio.sleep(self._flush_interval_s)

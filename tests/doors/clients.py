@@ -55,12 +55,13 @@ async def mcp_app(world: World, **settings: Any) -> AsyncIterator[ASGIServer]:
 
 @asynccontextmanager
 async def mcp_http(
-    world: World, token: str | None, *, era: str = "auto", **settings: Any
+    world: World, token: str | None, *, era: str = "auto", message_handler: Any = None, **settings: Any
 ) -> AsyncIterator[Client[Any]]:
     """An MCP client over HTTP."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
+    options = {"headers": headers, "mode": era, "message_handler": message_handler}
 
-    async with mcp_app(world, **settings) as server, server.client(headers=headers, mode=era) as client:
+    async with mcp_app(world, **settings) as server, server.client(**options) as client:
         yield client
 
 

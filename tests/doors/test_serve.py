@@ -9,19 +9,23 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx2
 import pytest
 from fastmcp import Client
 from fastmcp.client.transports import StdioTransport, StreamableHttpTransport
+from mcp.client.subscriptions import listen as subscribe
 
 from infrastructor.app import Application
 from infrastructor.errors import InfrastructorError
+from infrastructor.operation import ChangedBy
 from infrastructor.serve import GRACE_S, Part, listen, serve
 from infrastructor.settings import Settings
+from tests.doors.catalog import pool_list
 from tests.doors.world import World
+from tests.support.wait import until
 
 PROGRAM = Path(__file__).with_name("program.py")
 
@@ -126,6 +130,44 @@ async def test_an_open_event_stream_does_not_delay_the_end(world: World, tmp_pat
             served.stop()
 
     assert loop.time() - began < 5
+
+
+async def test_an_open_subscription_ends_in_good_order(world: World, tmp_path: Path) -> None:
+    bearer = await world.bearer()
+    world.operations = [replace(pool_list, changed_by=(ChangedBy(topic="zfs"),))]
+    loop = asyncio.get_running_loop()
+
+    async with serving(world, tmp_path) as served:
+        url = f"http://127.0.0.1:{served.mcp_port}/mcp"
+        async with (
+            Client(StreamableHttpTransport(url, headers=bearer)) as mcp,
+            subscribe(mcp.session, resource_subscriptions=["zfs://nas/pools"]) as subscription,
+        ):
+            began = loop.time()
+            served.stop()
+            async with asyncio.timeout(10):
+                assert [event async for event in subscription] == []  # an abrupt end would raise `SubscriptionLost`
+
+    assert loop.time() - began < 5
+
+
+@pytest.mark.parametrize("era", ["auto", "legacy"])
+@pytest.mark.filterwarnings("ignore:resources/:mcp.shared.exceptions.MCPDeprecationWarning")
+async def test_a_subscriber_that_leaves_is_forgotten(world: World, tmp_path: Path, era: str) -> None:
+    bearer = await world.bearer()
+    world.operations = [replace(pool_list, changed_by=(ChangedBy(topic="zfs"),))]
+    uri = "zfs://nas/pools"
+
+    async with serving(world, tmp_path) as served:
+        url = f"http://127.0.0.1:{served.mcp_port}/mcp"
+        async with Client(StreamableHttpTransport(url, headers=bearer), mode=era) as mcp:
+            if era == "legacy":
+                await mcp.session.subscribe_resource(uri)
+                assert world.events.statistics()["subscribers"] == 1
+            else:
+                async with subscribe(mcp.session, resource_subscriptions=[uri]):
+                    assert world.events.statistics()["subscribers"] == 1
+        await until(lambda: world.events.statistics()["subscribers"] == 0)
 
 
 async def test_parts_can_run_apart(world: World, tmp_path: Path) -> None:

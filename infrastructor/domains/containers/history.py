@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 from pydantic import Field
 
 from infrastructor.container_store import SampleBucket, StateChange
-from infrastructor.domains.containers.models import ContainerRef
+from infrastructor.domains.containers.models import ONE_CONTAINER, ContainerRef
 from infrastructor.domains.containers.rows import short_image
 from infrastructor.errors import NotFound, ValidationFailed
 from infrastructor.events import Event, EventFilter
@@ -88,6 +88,7 @@ class ContainerHistory(Result):
     effect=Effect.READ,
     route="GET /api/containers/{device}/{container}/history",
     resource_uri="docker://{device}/containers/{container}/history",
+    changed_by=(ONE_CONTAINER,),
 )
 async def container_history(ctx: Context, params: HistoryParams) -> ContainerHistory:
     """Show a container's past: CPU, memory, restarts, OOM kills. It asks no device."""

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from infrastructor.operation import DestroyResult, Result, completes
+from infrastructor.operation import ChangedBy, DestroyResult, Result, completes
 from infrastructor.ports import Via
 
 ContainerRef = Annotated[
@@ -13,6 +13,9 @@ ContainerRef = Annotated[
     StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$"),
     Field(description="Name, id or unique start of an id.", json_schema_extra=completes("container")),
 ]
+
+CONTAINERS = ChangedBy(topic="containers")
+ONE_CONTAINER = ChangedBy(topic="containers", subject="container", names=("old_name",), ids=("container_id",))
 
 
 def _absent(value: Any) -> bool:

@@ -32,6 +32,8 @@ from infrastructor.domains.containers.history import container_history
 from infrastructor.domains.containers.inspection import Inspection
 from infrastructor.domains.containers.log_operations import container_logs
 from infrastructor.domains.containers.models import (
+    CONTAINERS,
+    ONE_CONTAINER,
     ContainerDetail,
     ContainerHealth,
     ContainerList,
@@ -73,6 +75,7 @@ class ListParams(CachedParams):
     effect=Effect.READ,
     route="GET /api/containers/{device}",
     resource_uri="docker://{device}",
+    changed_by=(CONTAINERS,),
     cache=Cache("containers", _TTL),
     commands=_LIST,
     queries=(QueryContainers,),
@@ -111,6 +114,7 @@ class GetParams(CachedParams):
     effect=Effect.READ,
     route="GET /api/containers/{device}/{container}",
     resource_uri="docker://{device}/containers/{container}",
+    changed_by=(ONE_CONTAINER,),
     cache=Cache("container_detail", _TTL),
     commands=_LOOK,
     queries=(QueryContainers, QueryContainer),
@@ -201,6 +205,7 @@ class HealthParams(CachedParams):
     effect=Effect.READ,
     route="GET /api/containers/{device}/health",
     resource_uri="docker://{device}/health",
+    changed_by=(CONTAINERS,),
     cache=Cache("container_health", _TTL),
     commands=(*_LOOK, ReadCgroups),
     queries=(QueryContainers, QueryContainer),

@@ -7,7 +7,7 @@ from pydantic import Field, StringConstraints
 from infrastructor.domains.events.models import EventList, EventRow
 from infrastructor.errors import DeviceNotFound
 from infrastructor.events import EventFilter, Severity
-from infrastructor.operation import PLAIN, Context, DeviceName, Operation, Params, operation
+from infrastructor.operation import PLAIN, ChangedBy, Context, DeviceName, Operation, Params, operation
 from infrastructor.paging import ROWS_BUDGET, Limit, fitting
 from infrastructor.ports import Effect
 from infrastructor.times import Until, When, moment
@@ -45,6 +45,7 @@ class ListParams(Params):
     effect=Effect.READ,
     route="GET /api/events",
     resource_uri="events://recent",
+    changed_by=(ChangedBy(topic=None),),
 )
 async def event_list(ctx: Context, params: ListParams) -> EventList:
     """List what happened (containers, watchers), newest first. Use it to find what changed when."""

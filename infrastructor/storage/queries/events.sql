@@ -6,6 +6,11 @@ SELECT infrastructor_publish_events($1)
 -- The last sequence there is.
 SELECT COALESCE(max(sequence), 0) FROM events
 
+-- extent --
+-- The oldest event there is, and the last number given, also to one that is no longer there.
+SELECT COALESCE((SELECT min(sequence) FROM events), given + 1) AS oldest, given AS newest
+FROM (SELECT CASE WHEN is_called THEN last_value ELSE 0 END AS given FROM events_sequence) AS numbers
+
 -- since --
 -- Events after $1 and up to $2, oldest first.
 SELECT sequence, id, topic, kind, severity, device_id, device, subject, at, recorded_at, data

@@ -20,6 +20,24 @@ SELECT id, name, role, created_at, expires_at, last_used_at, revoked_at FROM api
 -- From now on the token is unknown.
 UPDATE api_tokens SET revoked_at = now() WHERE name = $1 AND revoked_at IS NULL
 
+-- valid --
+-- The token with this id, while it is valid.
+SELECT id, name, role, created_at, expires_at, last_used_at, revoked_at FROM api_tokens
+WHERE id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+
+-- add_ticket --
+-- A new ticket; those that nobody came with in time go.
+WITH late AS (DELETE FROM tickets WHERE expires_at <= now())
+INSERT INTO tickets (ticket_hash, token_id, expires_at) VALUES ($1, $2, $3)
+
+-- take_ticket --
+-- The valid token behind a ticket, once.
+WITH taken AS (DELETE FROM tickets WHERE ticket_hash = $1 RETURNING token_id, expires_at)
+SELECT id, name, role, created_at, api_tokens.expires_at, last_used_at, revoked_at
+FROM taken JOIN api_tokens ON api_tokens.id = taken.token_id
+WHERE taken.expires_at > now() AND revoked_at IS NULL
+  AND (api_tokens.expires_at IS NULL OR api_tokens.expires_at > now())
+
 -- touch --
 -- When tokens were last used, many at once.
 UPDATE api_tokens SET last_used_at = used.at

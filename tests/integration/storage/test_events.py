@@ -76,6 +76,21 @@ async def test_a_subscriber_sees_what_comes_and_not_what_was(bus: EventBus) -> N
         assert [one.kind for one in await take(stream, 2)] == ["container.start", "container.stop"]
 
 
+async def test_the_extent_is_what_is_kept_and_what_was_given(bus: EventBus) -> None:
+    assert await bus.extent() == (1, 0)
+    await bus.publish([event(), event(), event()])
+    assert await bus.extent() == (1, 3)
+
+
+async def test_what_is_past_its_time_is_not_in_the_extent(storage: Database, dsn: str) -> None:
+    async with opened(dsn) as bus:
+        await bus.publish([event(), event(), event()])
+        await execute(dsn, "DELETE FROM events WHERE sequence <= 2")
+        assert await bus.extent() == (3, 3)
+        await execute(dsn, "DELETE FROM events")
+        assert await bus.extent() == (4, 3)
+
+
 async def test_a_subscriber_can_go_on_after_a_sequence(bus: EventBus) -> None:
     await bus.publish([event(subject=str(n)) for n in range(20)])
     third = (await bus.since(0, ALL))[2].sequence

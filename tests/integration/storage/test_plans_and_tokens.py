@@ -8,10 +8,11 @@ import pytest
 
 from infrastructor.errors import Conflict
 from infrastructor.ids import uuid7
-from infrastructor.ports import Role, StoredPlan
+from infrastructor.ports import Role, StoredPlan, TokenStore
 from infrastructor.storage.plans import PostgresPlanStore
 from infrastructor.storage.pool import Database
 from infrastructor.storage.tokens import PostgresTokenStore
+from tests.fakes import FakeTokens
 
 
 def plan(**fields: object) -> StoredPlan:
@@ -83,3 +84,43 @@ async def test_last_use_is_written_in_bulk(storage: Database) -> None:
     await store.close()
     used = {token.name: token.last_used_at is not None for token in await store.all()}
     assert used == {"a": True, "b": False}
+
+
+@pytest.fixture(params=["fake", "real"])
+def tokens(request: pytest.FixtureRequest, storage: Database) -> TokenStore:
+    return FakeTokens() if request.param == "fake" else PostgresTokenStore(storage)
+
+
+SOON = timedelta(seconds=30)
+
+
+async def test_a_ticket_stands_for_its_token_once(tokens: TokenStore) -> None:
+    token = await tokens.create("ui", Role.VIEWER, "hash-1", None)
+    await tokens.add_ticket(token.id, "ticket-1", datetime.now(UTC) + SOON)
+    await tokens.add_ticket(token.id, "ticket-2", datetime.now(UTC) - SOON)
+    taken = await asyncio.gather(*(tokens.take_ticket("ticket-1") for _ in range(20)))
+    assert [one for one in taken if one is not None] == [token]
+    assert await tokens.take_ticket("ticket-2") is None, "too late"
+    assert await tokens.take_ticket("unknown") is None
+
+
+async def test_a_ticket_is_worth_no_more_than_its_token(tokens: TokenStore) -> None:
+    token = await tokens.create("ui", Role.VIEWER, "hash-1", None)
+    late = await tokens.create("late", Role.VIEWER, "hash-2", datetime.now(UTC) - SOON)
+    for one in (token, late):
+        await tokens.add_ticket(one.id, f"ticket-{one.name}", datetime.now(UTC) + SOON)
+    assert await tokens.valid(token.id) == token
+    await tokens.revoke("ui")
+    assert await tokens.take_ticket("ticket-ui") is None
+    assert await tokens.take_ticket("ticket-late") is None
+    assert await tokens.valid(token.id) is None
+    assert await tokens.valid(late.id) is None
+    assert await tokens.valid(uuid7()) is None
+
+
+async def test_tickets_nobody_came_with_do_not_pile_up(storage: Database) -> None:
+    store = PostgresTokenStore(storage)
+    token = await store.create("ui", Role.VIEWER, "hash-1", None)
+    for number in range(5):
+        await store.add_ticket(token.id, f"ticket-{number}", datetime.now(UTC) - SOON)
+    assert await storage.fetchval("SELECT count(*) FROM tickets") == 1
