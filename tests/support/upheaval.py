@@ -40,6 +40,8 @@ from tests.support.valkey import TestValkey
 
 KINDS = ("connection", "agent", "server", "database")
 SETTLED_S = 120.0
+PACE_S = 0.004
+BACK_S = 20.0  # for the server to be back, and to watch again, before the next kill is meant for it
 
 
 class Server:
@@ -97,7 +99,7 @@ def harass(tree: Tree, operations: int, kills: list[tuple[int, Callable[[], None
             running = threading.Thread(target=waiting.pop(0)[1])
             running.start()
         tree.work()
-        time.sleep(0.0005 if number % 10 else 0.005)
+        time.sleep(PACE_S)
     for _, kill in waiting:
         kill()
     if running is not None:
@@ -194,6 +196,10 @@ def main() -> int:
     chance = random.Random(options.seed)
 
     def kill(kind: str) -> None:
+        deadline = time.monotonic() + BACK_S
+        while not agents(sshd) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(chance.uniform(0, 0.3))
         if kind == "connection":
             done[kind] += bool(sshd.kill_sessions())
         elif kind == "agent":
