@@ -96,7 +96,9 @@ def state_of(version: Version) -> State | None:
         return None
     hashed = None
     if version.holding is Holding.CONTENT:
-        hashed = digest(version.content or b"")
+        if version.content is None:
+            raise ValueError(f"{version.path!r} is said to be held with its content, and there is none")
+        hashed = digest(version.content)
     elif version.holding is Holding.DIGEST and version.content_hash:
         hashed = _digest_of(version.content_hash)
     return State(
