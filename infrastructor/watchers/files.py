@@ -49,6 +49,7 @@ class RemoteFileWatcher:
         self._options = options
         self._connecting = connecting
         self._ways = ways
+        self._chosen = ""
         self._failed: dict[str, tuple[float, str]] = {}
         self._loop = asyncio.get_running_loop()
         self._outbox = VersionOutbox(device.id, store, self._stored)
