@@ -14,7 +14,7 @@ Nothing registers itself: each domain lists its operations in `OPERATIONS`, `cat
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -43,6 +43,8 @@ from infrastructor.ports import (
 )
 
 T = TypeVar("T")
+
+_LONGEST_ID = 128
 
 PLAIN: dict[str, JsonValue] = {"x-plain": True}
 """For `json_schema_extra`: the field's name says it all, so a model is not made to pay for its description."""
@@ -156,23 +158,22 @@ class ChangedBy:
     names: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
 
-    def touches(self, event: Event, params: Params) -> bool:
-        """Whether what these params read may have changed with this event."""
-        device = getattr(params, "device", None)
-        if device is not None and event.device != device:
-            return False
-        if event.kind == GAP:  # nobody knows what happened meanwhile
-            return self.topic in {None, event.subject} and not event.data.get("complete")
-        if self.topic not in {None, event.topic}:
-            return False
-        if self.subject is None:
-            return True
-        about = str(getattr(params, self.subject))
-        return (
-            about == event.subject
-            or any(about == event.data.get(key) for key in self.names)
-            or any(str(event.data.get(key, "")).startswith(about.lower()) for key in self.ids)
-        )
+    def announces(self, event: Event) -> bool:
+        return self.topic in {None, event.topic}
+
+    def may_have_missed(self, event: Event) -> bool:
+        """Whether the event says that for a while nobody knows what happened to all this on its device."""
+        return event.kind == GAP and event.subject == self.topic and not event.data.get("complete")
+
+    def called(self, event: Event) -> Iterator[str]:
+        """Everything that a parameter may hold to mean what the event is about."""
+        if event.subject is not None:
+            yield event.subject
+        for key in self.names:
+            yield str(event.data.get(key, ""))
+        for key in self.ids:
+            whole = str(event.data.get(key, ""))[:_LONGEST_ID]
+            yield from (whole[:length] for length in range(1, len(whole) + 1))
 
 
 P = TypeVar("P", bound=Params)

@@ -16,8 +16,8 @@ from typing import Any
 from uuid import UUID
 
 from infrastructor.errors import LimitReached, SubscriberTooSlow
-from infrastructor.events import GAP, Event, EventBus
-from infrastructor.operation import Operation, Params
+from infrastructor.events import Event, EventBus
+from infrastructor.operation import ChangedBy, Operation, Params
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,8 @@ MOST_CLIENTS = 1000
 MOST_CLIENTS_OF_ONE = 50  # with one token
 _AGAIN_S = 1.0
 
-Key = tuple[str | None, str | None]
+Place = tuple[str | None, str | None]
+"""A device and what is asked about on it; None: whichever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +41,14 @@ class Watched:
     params: Params
 
     @property
-    def keys(self) -> set[Key]:
-        """(topic, device) of the events that may change it; None: of all."""
+    def places(self) -> Iterator[tuple[ChangedBy, Place]]:
+        """Where events that change it are looked up. An id may be written in capitals."""
         device = getattr(self.params, "device", None)
-        return {(change.topic, device) for change in self.operation.changed_by}
-
-    def touched_by(self, event: Event) -> bool:
-        return any(change.touches(event, self.params) for change in self.operation.changed_by)
+        for change in self.operation.changed_by:
+            about = None if change.subject is None else str(getattr(self.params, change.subject))
+            yield change, (device, about)
+            if about is not None and change.ids and about.lower() != about:
+                yield change, (device, about.lower())
 
 
 class Client:
@@ -96,7 +98,7 @@ class Watches:
     def __init__(self, bus: EventBus) -> None:
         self._bus = bus
         self._clients: set[Client] = set()
-        self._index: dict[Key, set[tuple[Client, str]]] = {}
+        self._index: dict[ChangedBy, dict[Place, set[tuple[Client, str]]]] = {}
         self._reader: asyncio.Task[None] | None = None
         self._reading = asyncio.Event()
         self._closed = False
@@ -129,8 +131,8 @@ class Watches:
                 f"This client watches {MOST_RESOURCES} resources already.", hint="Watch a whole device instead."
             )
         client.watched[uri] = watched
-        for key in watched.keys:
-            self._index.setdefault(key, set()).add((client, uri))
+        for change, place in watched.places:
+            self._index.setdefault(change, {}).setdefault(place, set()).add((client, uri))
         if self._reader is None:
             self._reading.clear()
             # It outlives the request that it begins in, and must not keep what belongs to that.
@@ -142,11 +144,11 @@ class Watches:
         if watched is None:
             return
         client.forget(uri)
-        for key in watched.keys:
-            left = self._index[key]
-            left.discard((client, uri))
-            if not left:
-                del self._index[key]
+        for change, place in watched.places:
+            places = self._index[change]
+            places[place].discard((client, uri))
+            if not places[place]:
+                del places[place]
 
     def close(self) -> None:
         """End every client; no new one is let in."""
@@ -174,10 +176,17 @@ class Watches:
             lagged = True
 
     def _hand_out(self, event: Event) -> None:
-        topic = event.subject if event.kind == GAP else event.topic
-        for key in {(topic, event.device), (topic, None), (None, event.device), (None, None)}:
-            for client, uri in self._index.get(key, ()):
-                if client.watched[uri].touched_by(event):
+        """However much is watched, an event is looked up in a few places only; a gap is rare and costs a search."""
+        for change, places in self._index.items():
+            if change.may_have_missed(event):
+                found = {place for place in places if place[0] in {None, event.device}}
+            elif change.announces(event):
+                about = {None, *change.called(event)} if change.subject else {None}
+                found = {(device, name) for device in (event.device, None) for name in about}
+            else:
+                continue
+            for place in found:
+                for client, uri in places.get(place, ()):
                     client.changed(uri)
 
     def _all_changed(self) -> None:

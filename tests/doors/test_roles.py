@@ -137,6 +137,7 @@ async def test_a_read_only_rest_door_shows_what_reads_and_refuses_the_rest(world
         listed = (await client.get("/api/operations")).json()["operations"]
         refused = await client.post("/api/zfs/nas/pools/tank/scrub", json={})
 
+    del documented["/api/ws/ticket"]  # it buys a way to listen
     methods = {method for path in documented.values() for method in path}
     assert methods == {"get"}
     assert {entry["effect"] for entry in listed} == {"read"}
