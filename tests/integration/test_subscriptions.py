@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -20,10 +21,14 @@ from mcp_types import ResourceUpdatedNotification
 from websockets.asyncio.client import connect
 
 from infrastructor.app import Application, open_application
+from infrastructor.embedded import EmbeddedStores
 from infrastructor.events import Event
 from infrastructor.ids import uuid7
 from infrastructor.ports import Role
 from infrastructor.settings import Settings
+from infrastructor.snapshot_store import ConfigWatch
+from infrastructor.storage.pool import Database
+from infrastructor.storage.watches import PostgresWatchStore
 from tests.doors.test_serve import free_port
 from tests.support.wait import until
 
@@ -174,35 +179,83 @@ async def test_a_change_reaches_an_mcp_client_of_another_process(
     print(f"{door} {era}: {[round(delay * 1000, 1) for delay in delays]} ms")
 
 
+async def websocket(settings: Settings, token: str) -> connect:
+    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{settings.api_port}") as client:
+        answer = await client.post("/api/ws/ticket", headers={"Authorization": f"Bearer {token}"})
+    return connect(f"ws://127.0.0.1:{settings.api_port}{answer.json()['path']}")
+
+
+async def next_of(socket: Any) -> Any:
+    async with asyncio.timeout(5):
+        return json.loads(await socket.recv())
+
+
 async def test_events_reach_a_browser_and_go_on_after_a_break(
     server: Settings, collector: Application, token: str
 ) -> None:
-    async def opened() -> Any:
-        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{server.api_port}") as client:
-            answer = await client.post("/api/ws/ticket", headers={"Authorization": f"Bearer {token}"})
-        return connect(f"ws://127.0.0.1:{server.api_port}{answer.json()['path']}")
-
-    async def told(socket: Any) -> Any:
-        async with asyncio.timeout(5):
-            return json.loads(await socket.recv())
-
     delays = []
-    async with await opened() as socket:
+    async with await websocket(server, token) as socket:
         await socket.send('{"subscribe": ["containers"], "device": "local"}')
-        after = (await told(socket))["after"]
+        after = (await next_of(socket))["after"]
         for number in range(CHANGES):
             began = await happens(collector, f"c{number}")
-            event = await told(socket)
+            event = await next_of(socket)
             delays.append(monotonic() - began)
             assert event["subject"] == f"c{number}"
             assert event["sequence"] > after
             after = event["sequence"]
     for number in range(7):
         await happens(collector, f"m{number}")
-    async with await opened() as socket:
+    async with await websocket(server, token) as socket:
         await socket.send(json.dumps({"subscribe": ["containers"], "device": "local", "after": after}))
-        assert (await told(socket))["type"] == "subscribed"
-        assert [(await told(socket))["subject"] for _ in range(7)] == [f"m{number}" for number in range(7)]
+        assert (await next_of(socket))["type"] == "subscribed"
+        assert [(await next_of(socket))["subject"] for _ in range(7)] == [f"m{number}" for number in range(7)]
 
     assert max(delays) < 1.0, delays
     print(f"WebSocket: {[round(delay * 1000, 1) for delay in delays]} ms")
+
+
+async def test_a_file_changed_on_a_device_is_told_at_every_door(
+    server: Settings, collector: Application, token: str, tmp_path: Path
+) -> None:
+    """From the write to the hands of the clients, through a watcher, the store and the bus, all of them real."""
+    compose = tmp_path / "compose.yml"
+    compose.write_text("services: {}\n")
+    device = await collector.service.devices.find("local")
+    assert device is not None
+    stores = await EmbeddedStores(server.data_dir).start()
+    database = await Database.connect(stores.database_url)
+    watch = ConfigWatch(device_id=device.id, path=str(tmp_path), source="test")
+    try:
+        async with collector.service.events.subscribe("configs") as events:
+            assert await PostgresWatchStore(database).add_watch(watch)
+            async with asyncio.timeout(60):
+                assert (await anext(events)).kind == "config.create"
+        told: dict[str, list[float]] = {"auto": [], "legacy": []}
+        uri = "events://recent"
+        hears = {era: partial(_heard, told[era]) for era in told}
+        async with (
+            subscribed(mcp(server, token, "http"), "auto", hears["auto"], uri),
+            subscribed(mcp(server, token, "http"), "legacy", hears["legacy"], uri),
+            await websocket(server, token) as socket,
+        ):
+            await socket.send('{"subscribe": ["configs"], "device": "local"}')
+            await next_of(socket)
+            began = monotonic()
+            compose.write_text("services: {web: {image: nginx}}\n")
+            event = await next_of(socket)
+            delay = monotonic() - began
+            await until(lambda: all(told.values()), 5)
+    finally:
+        await PostgresWatchStore(database).remove_watch(device.id, str(tmp_path), "test")
+        await database.close()
+
+    assert (event["kind"], event["subject"], event["device"]) == ("config.modify", str(compose), "local")
+    assert "nginx" not in json.dumps(event)  # what is in the file is not told
+    delays = {era: round((times[0] - began) * 1000) for era, times in told.items()}
+    assert max(delay, *(value / 1000 for value in delays.values())) < 1.0, (delay, delays)
+    print(f"file to WebSocket {delay * 1000:.0f} ms, to MCP {delays} ms")
+
+
+def _heard(times: list[float], uri: str) -> None:
+    times.append(monotonic())
