@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
@@ -135,7 +135,7 @@ class PollingMonitor:
         view.state.files = len(marks)
         denied = tuple(path.encode() + b"/" for path in listing.denied)
         differing = [path for path in view.differing(marks) if path in marks or not path.startswith(denied)]
-        await self._fetch(view, differing + [path for path in self._coarse if path in marks])
+        await self._fetch(view, differing + [path for path in self._coarse if path in marks], marks)
         self._remember_coarse(listing, marks)
         await view.synchronize()
         view.state.become(self.mode, view.state.why)
@@ -161,7 +161,7 @@ class PollingMonitor:
             for path in view.marks
             if path not in marks and (_parent(path) in flat or path in flat or path.startswith(deep + gone))
         ]
-        await self._fetch(view, changed + lost)
+        await self._fetch(view, changed + lost, marks)
         self._remember_coarse(listing, marks)
         view.hear()
 
@@ -188,12 +188,20 @@ class PollingMonitor:
             path for path, mark in marks.items() if int(mark.split(b",")[3]) > newest - COARSE_S * 10**9
         } - self._coarse
 
-    async def _fetch(self, view: View, paths: Sequence[bytes]) -> None:
+    async def _fetch(self, view: View, paths: Sequence[bytes], marks: Mapping[bytes, bytes]) -> None:
         readable = [path for path in dict.fromkeys(paths) if b"\n" not in path and _decodes(path)]
         for path in set(paths) - set(readable):
             view.state.refuse(as_shown(path), "a name that cannot be asked for by commands")
-        for begin in range(0, len(readable), FETCHED):
-            await self._fetch_some(view, readable[begin : begin + FETCHED])
+        batch: list[bytes] = []
+        size = 0
+        for path in readable:
+            batch.append(path)
+            size += min(_size(marks.get(path)), self._options.max_file_bytes)
+            if len(batch) == FETCHED or size > FETCHED_BYTES:
+                await self._fetch_some(view, batch)
+                batch, size = [], 0
+        if batch:
+            await self._fetch_some(view, batch)
 
     async def _fetch_some(self, view: View, paths: Sequence[bytes]) -> None:
         waiting = list(paths)
@@ -237,6 +245,10 @@ def _places(roots: Sequence[Root], listing: commands.Listing) -> tuple[list[str]
 
 def _parent(path: bytes) -> bytes:
     return path.rpartition(b"/")[0] or b"/"
+
+
+def _size(mark: bytes | None) -> int:
+    return int(mark.split(b",")[1]) if mark else 0
 
 
 def _decodes(path: bytes) -> bool:
