@@ -379,8 +379,8 @@ async def by_git(tree: Path, changes: int) -> list[float]:
 def descendants(sshd: Sshd) -> list[int]:
     found, todo = [], sshd.sessions()
     while todo:
-        for children in Path(f"/proc/{todo.pop()}/task").glob("*/children"):
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            for children in Path(f"/proc/{todo.pop()}/task").glob("*/children"):
                 pids = [int(pid) for pid in children.read_text().split()]
                 found += pids
                 todo += pids

@@ -82,8 +82,8 @@ def agents(sshd: Sshd) -> list[int]:
     found, todo = [], sshd.sessions()
     while todo:
         parent = todo.pop()
-        for children in Path(f"/proc/{parent}/task").glob("*/children"):
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            for children in Path(f"/proc/{parent}/task").glob("*/children"):
                 pids = [int(pid) for pid in children.read_text().split()]
                 todo += pids
                 found += [pid for pid in pids if _program(pid) in {"python3", "perl", "inotifywait"}]
