@@ -48,7 +48,7 @@ def _gap(
     old: Sequence[str], mine: Sequence[str], theirs: Sequence[str], names: tuple[str, str]
 ) -> tuple[list[str], int, int]:
     """What stands between two common spans: the lines, whether they are a conflict, whether theirs were taken."""
-    if mine == theirs or theirs == old:
+    if theirs in (mine, old):
         return list(mine), 0, 0
     if mine == old:
         return list(theirs), 0, 1

@@ -1,7 +1,7 @@
 """nginx configuration as a tree over its own text: every directive knows the span it was written in.
 
-Nothing is ever rebuilt: an edit replaces spans, and what is outside of them stays as it is, to the byte. `read` is total:
-what nginx would not take becomes a fault with its line, and the rest is read all the same. Text is decoded with
+Nothing is ever rebuilt: an edit replaces spans, and what is outside of them stays as it is, to the byte. `read` is
+total: what nginx would not take becomes a fault with its line, and the rest is read all the same. Text is decoded with
 `surrogateescape` by `decode`, so that any bytes come back from `encode`.
 """
 
@@ -193,6 +193,7 @@ class _Reader:
         self.tokens: Sequence[Token] = tuple(tokens(text))
         self.faults: list[Fault] = []
         self._at = 0
+        self._closed = False  # how the last block ended
         self._ends = [match.start() for match in re.finditer("\n", text)]
 
     def block(self, depth: int) -> tuple[Directive, ...]:
@@ -204,47 +205,53 @@ class _Reader:
             self._at += 1
             if token.kind == "word":
                 words.append(token)
-            elif token.kind == "comment":
-                if not words and (off := self._commented(token)) is not None:
-                    found.append(off)
-            elif token.kind == "end":
-                self._simple(words, token, found)
-                words = []
-            elif token.kind == "raw" and words and self.text[token.start] == "{":
-                inside = (token.start + 1, token.end - 1)
-                found.append(self._directive(words, token.end, (), inside))
-                words = []
-            elif token.kind == "raw":
-                self._fault(token.start, f"{self.text[token.start : token.start + 20]!r} has no end.")
-                words = []
-            elif token.kind == "open":
-                opened = token
-                if depth >= _DEEPEST:
-                    self._fault(token.start, "Blocks are nested too deep.")
-                    self._at = len(self.tokens)
-                    return tuple(found)
-                inner = self.block(depth + 1)
-                end = self.tokens[self._at - 1].end
-                if self.text[end - 1] != "}" or self.tokens[self._at - 1].kind != "close":
-                    self._fault(opened.start, "This block is not closed by '}'.")
-                    end, inside = len(self.text), (opened.end, len(self.text))
-                else:
-                    inside = (opened.end, end - 1)
-                if words:
-                    found.append(self._directive(words, end, inner, inside))
-                else:
-                    self._fault(opened.start, "Unexpected '{'.")
-                words = []
-            elif token.kind == "close":
-                if words:
-                    self._fault(words[0].start, f"{self._word(words[0])!r} is not ended by ';'.")
-                    words = []
+                continue
+            if token.kind == "comment" and not words and (off := self._commented(token)) is not None:
+                found.append(off)
+            if token.kind in {"space", "comment"}:
+                continue
+            if token.kind == "close":
+                self._unended(words)
                 if depth:
+                    self._closed = True
                     return tuple(found)
                 self._fault(token.start, "Unexpected '}'.")
+            elif token.kind == "end":
+                self._simple(words, token, found)
+            elif token.kind == "open":
+                self._nested(words, token, depth, found)
+            else:
+                self._raw(words, token, found)
+            words = []
+        self._unended(words)
+        return tuple(found)
+
+    def _nested(self, words: list[Token], opened: Token, depth: int, found: list[Directive]) -> None:
+        if depth >= _DEEPEST:
+            self._fault(opened.start, "Blocks are nested too deep.")
+            self._at = len(self.tokens)
+            return
+        self._closed = False
+        inner = self.block(depth + 1)
+        closed, self._closed = self._closed, False
+        end = self.tokens[self._at - 1].end if closed else len(self.text)
+        if not closed:
+            self._fault(opened.start, "This block is not closed by '}'.")
+        if words:
+            found.append(self._directive(words, end, inner, (opened.end, end - 1 if closed else end)))
+        else:
+            self._fault(opened.start, "Unexpected '{'.")
+
+    def _raw(self, words: list[Token], token: Token, found: list[Directive]) -> None:
+        """A Lua block, or a quote without an end."""
+        if words and self.text[token.start] == "{":
+            found.append(self._directive(words, token.end, (), (token.start + 1, token.end - 1)))
+        else:
+            self._fault(token.start, f"{self.text[token.start : token.start + 20]!r} has no end.")
+
+    def _unended(self, words: list[Token]) -> None:
         if words:
             self._fault(words[0].start, f"{self._word(words[0])!r} is not ended by ';'.")
-        return tuple(found)
 
     def _simple(self, words: list[Token], end: Token, found: list[Directive]) -> None:
         if words:
@@ -274,10 +281,11 @@ class _Reader:
         if not body.endswith(";"):
             return None
         pieces = [piece for piece in tokens(body) if piece.kind != "space"]
-        if [piece.kind for piece in pieces[:-1]] != ["word"] * (len(pieces) - 1) or pieces[-1].kind != "end":
+        kinds = [piece.kind for piece in pieces]
+        if len(kinds) < 3 or kinds[-1] != "end" or set(kinds[:-1]) != {"word"}:  # noqa: PLR2004 - name, value, end
             return None
-        name, *args = (value_of(body[piece.start : piece.end]) for piece in pieces[:-1]) or ("",)
-        if not args or not _NAME.fullmatch(name) or not ("_" in name or name in _SINGLE_WORDS):
+        name, *args = (value_of(body[piece.start : piece.end]) for piece in pieces[:-1])
+        if not _NAME.fullmatch(name) or not ("_" in name or name in _SINGLE_WORDS):
             return None
         end = token.start + 1 + len(text.rstrip())
         return Directive(

@@ -17,7 +17,9 @@ _FILE = re.compile(r"(?P<service>[^/]+)\.(?P<kind>subdomain|subfolder)\.conf(?P<
 _VERSION = re.compile(r"\A\ufeff?## Version (\d{4}/\d\d/\d\d)")
 _HALF = re.compile(r"(?:^|/)(ldap|authelia|authentik|tinyauth)-(server|location)\.conf$")
 _VARIABLE = re.compile(r"\$\{?([A-Za-z0-9_]+)\}?")
-_TARGET = re.compile(r"(?:(?P<scheme>[a-z][a-z0-9+.-]*)://)?(?P<host>\[[^\]]*\]|[^/:\[\]]*)(?::(?P<port>[^/]*))?(?:/.*)?")
+_TARGET = re.compile(
+    r"(?:(?P<scheme>[a-z][a-z0-9+.-]*)://)?(?P<host>\[[^\]]*\]|[^/:\[\]]*)(?::(?P<port>[^/]*))?(?:/.*)?"
+)
 _PORTS = {"http": 80, "https": 443, "grpc": 80, "grpcs": 443}
 _HIGHEST_PORT = 65535
 PASSES = ("proxy_pass", "grpc_pass", "fastcgi_pass", "uwsgi_pass", "scgi_pass")
@@ -61,6 +63,11 @@ class FileName:
     def base(self) -> str:
         """The name of the file that counts."""
         return f"{self.service}.{self.kind.value}.conf"
+
+    @property
+    def full(self) -> str:
+        """The name of the file."""
+        return self.named(self.state)
 
     def named(self, state: State) -> str:
         """The name of the file in this state."""
@@ -251,9 +258,7 @@ def _location(match: str, block: Directive, scope: _Scope, pools: Mapping[str, t
         halves=_halves(block.block or (), "location"),
         websockets=scope.websockets,
         headers=tuple(
-            (one.name, one.args[0], " ".join(one.args[1:]))
-            for one in _own(block)
-            if one.name in _HEADERS and one.args
+            (one.name, one.args[0], " ".join(one.args[1:])) for one in _own(block) if one.name in _HEADERS and one.args
         ),
         broken_basic=basic is True and not scope.passwords,
         answers_itself=any(one.name in {"return", "deny", "internal"} for one in _own(block)),
@@ -272,7 +277,7 @@ def _enter(block: Directive, outer: _Scope) -> _Scope:
         ):
             websockets = True
     passwords = outer.passwords or any(block.all("auth_basic_user_file"))
-    asked = [auth for auth in outer.auth if auth is not Auth.BASIC]
+    asked: list[Auth] = [auth for auth in outer.auth if auth is not Auth.BASIC]
     requests = list(block.all("auth_request"))
     halves = list(_halves(block.block or (), "location"))
     if requests or halves:

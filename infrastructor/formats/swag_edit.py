@@ -78,7 +78,7 @@ def set_names(document: Document, old: str, new: str) -> str:
     return apply(document.text, edits)
 
 
-def new_text(kind: Kind, *, service: str, app: str, port: int, proto: str) -> str:
+def new_text(kind: Kind, *, service: str, app: str, port: int | str, proto: str) -> str:
     """A configuration for a service that has no sample."""
     body = _LOCATION.format(app=app, port=port, proto=proto)
     if kind is Kind.SUBFOLDER:
