@@ -41,33 +41,27 @@ true
 class PodmanConfigFolder(Command[str | None]):
     """Where /config of a container is on the device, by Podman."""
 
-    template = """
-    podman container inspect
-    --format '{{range .Mounts}}{{if eq .Destination "/config"}}{{.Source}}{{end}}{{end}}' -- {container}
-    """
+    template = "podman container inspect --format '{{json .Mounts}}' -- {container}"
     needs = "podman"
     lane = Lane.SLOW
     may_sudo = True
     container: str
 
     def parse(self, output: CommandOutput) -> str | None:
-        return parse_folder(output.text)
+        return parse_folder(output.stdout)
 
 
 @dataclass(frozen=True)
 class ConfigFolder(EngineCommand[str | None]):
     """Where /config of a container is on the device; also of a volume, which a list only names."""
 
-    template = """
-    docker container inspect
-    --format '{{range .Mounts}}{{if eq .Destination "/config"}}{{.Source}}{{end}}{{end}}' -- {container}
-    """
+    template = "docker container inspect --format '{{json .Mounts}}' -- {container}"
     lane = Lane.SLOW
     podman = PodmanConfigFolder
     container: str
 
     def parse(self, output: CommandOutput) -> str | None:
-        return parse_folder(output.text)
+        return parse_folder(output.stdout)
 
 
 @dataclass(frozen=True)

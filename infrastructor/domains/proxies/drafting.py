@@ -119,7 +119,7 @@ def _container(wanted: str, place: Place) -> Row | None:
 def _sample(inventory: Inventory, name: FileName, row: Row | None) -> Entry | None:
     """The sample of this service; else that of the container's own name or of its image."""
     image = row.image.partition("@")[0].rpartition("/")[2].partition(":")[0] if row else None
-    for service in (name.service, row.service if row else None, image):
+    for service in (name.service, row.name if row else None, row.service if row else None, image):
         found = inventory.find(f"{service}.{name.kind.value}.conf", State.SAMPLE) if service else None
         if found is not None and found.file.content is not None:
             return found

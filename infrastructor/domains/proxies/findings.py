@@ -1,7 +1,7 @@
 """What is wrong with a SWAG's proxy configurations. Pure."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from posixpath import basename
 
 from infrastructor.domains.proxies.inventory import Entry, Inventory
@@ -25,7 +25,7 @@ def check(inventory: Inventory, runtime: Runtime) -> list[Problem]:
         found += _of_auth(entry, inventory)
         found += _of_upstreams(entry, runtime)
         found += _of_version(entry, inventory)
-    found += _of_duplicates(inventory.enabled)
+    found += _of_duplicates(inventory)
     for name in inventory.strays:
         message = "SWAG loads only names that end in .subdomain.conf or .subfolder.conf."
         found.append(_problem(Severity.WARNING, "not_loaded", clean(name, _TEXT), message))
@@ -120,10 +120,12 @@ def _of_version(entry: Entry, inventory: Inventory) -> Iterator[Problem]:
         yield _problem(Severity.INFO, "outdated", entry.label, message)
 
 
-def _of_duplicates(entries: Iterable[Entry]) -> Iterator[Problem]:
+def _of_duplicates(inventory: Inventory) -> Iterator[Problem]:
     names: dict[tuple[str, str], tuple[Entry, Server]] = {}
-    paths: dict[str, Entry] = {}
-    for entry in entries:
+    paths: dict[str, str] = {
+        " ".join(one.args): site.path for site, server in inventory.site_servers for one in server.all("location")
+    }
+    for entry in inventory.enabled:
         said: set[str] = set()
         for server in entry.proxy.servers:
             for key in ((listen.split()[0], name) for listen in server.listens for name in server.names):
@@ -134,6 +136,7 @@ def _of_duplicates(entries: Iterable[Entry]) -> Iterator[Problem]:
                     message = f"The name {key[1]} is that of {other} too; only one of the two gets requests."
                     yield _problem(Severity.ERROR, "conflicting_name", entry.label, message, server.line)
             for location in server.locations if entry.name.kind is Kind.SUBFOLDER and not server.names else ():
-                if not location.match.startswith("@") and paths.setdefault(location.match, entry) is not entry:
-                    message = f"location {location.match} is in {paths[location.match].label} too."
+                other_file = paths.setdefault(location.match, entry.label)
+                if other_file != entry.label:
+                    message = f"location {location.match} is in {other_file} too."
                     yield _problem(Severity.ERROR, "nginx_refuses", entry.label, message, location.line)

@@ -22,7 +22,10 @@ _NANO = 1_000_000_000
 
 def store_of(ctx: Context) -> SnapshotStore | None:
     """The history, where this service keeps one."""
-    found: SnapshotStore | None = getattr(ctx, "snapshots", None)
+    # By name, until the context declares it: a service may be built without.
+    found: SnapshotStore | None = getattr(ctx, "snapshots", None) or getattr(
+        getattr(ctx, "service", None), "snapshots", None
+    )
     return found
 
 

@@ -118,11 +118,11 @@ class Inventory:
 
     @cached_property
     def certificate_for_all(self) -> bool:
-        """Whether a certificate is named outside of the servers."""
+        """Whether a certificate is named outside of the servers, or by the site's own: its default one serves all."""
         found: list[Directive] = []
         for file in (*self.sites, *self._main):
             found += read(decode(file.content or b"")).directives
-        outer = [*found, *(inner for one in found if one.name == "http" for inner in one.block or ())]
+        outer = [*found, *(inner for one in found if one.name in {"http", "server"} for inner in one.block or ())]
         return any(one.name == "ssl_certificate" or _includes_ssl(one) for one in outer if not one.off)
 
     def _in(self, state: State) -> tuple[Entry, ...]:

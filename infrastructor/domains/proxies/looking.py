@@ -72,11 +72,7 @@ async def problems_of(
 
 def find_entry(inventory: Inventory, wanted: str, device: str, states: Sequence[State] = tuple(State)) -> Entry:
     """The configuration that a name means: `sonarr`, `sonarr.subfolder`. What is enabled goes before the others."""
-    named = [
-        entry
-        for entry in inventory.entries
-        if wanted in {entry.service, entry.label, entry.name.named(entry.name.state)}
-    ]
+    named = [entry for entry in inventory.entries if wanted in {entry.service, entry.label, entry.name.full}]
     for state in states:
         found = [entry for entry in named if entry.name.state is state]
         if len(found) == 1:

@@ -5,6 +5,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from pydantic_core import from_json
+
 from infrastructor.errors import ParseError
 from infrastructor.formats.nginx import decode
 from infrastructor.ports import CommandOutput
@@ -99,10 +101,14 @@ class Listener:
     loopback: bool = False
 
 
-def parse_folder(text: str) -> str | None:
-    """An absolute path, or None when nothing is mounted there."""
-    line = text.strip()
-    return line if line.startswith("/") and "\n" not in line else None
+def parse_folder(body: bytes) -> str | None:
+    """The source of what is mounted at /config, of the mounts that inspect tells; None when nothing is."""
+    try:
+        mounts = from_json(body) or []
+        found = [str(mount["Source"]) for mount in mounts if mount["Destination"] == "/config"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ParseError(f"Not a list of mounts: {clean(decode(body), 200)!r}") from error
+    return found[0] if found and found[0].startswith("/") else None
 
 
 def parse_files(output: bytes, *, missing: bool) -> ConfigFiles:

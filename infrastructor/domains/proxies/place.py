@@ -18,14 +18,12 @@ from infrastructor.domains.containers.reach import ask, inspect, run
 from infrastructor.domains.containers.rows import Row
 from infrastructor.domains.proxies.commands import ConfigFolder, FindSwagFolders, PodmanConfigFolder, ReadProxyConfigs
 from infrastructor.domains.proxies.parsers import ConfigFiles
-from infrastructor.errors import CommandNotAvailable, Conflict, NotFound, ParseError, PermissionDenied
+from infrastructor.errors import CommandNotAvailable, Conflict, NotFound, ParseError, PermissionDenied, ValidationFailed
 from infrastructor.operation import PLAIN, Context
 
 Swag = Annotated[
     str,
-    StringConstraints(
-        pattern=r"^(?:[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}|/(?!(?:.*/)?\.\.?(?:/|$))[^\x00-\x1f\x7f]{1,4000})$"
-    ),
+    StringConstraints(pattern=r"^(?:[a-zA-Z0-9][a-zA-Z0-9_.-]*|/[^\x00-\x1f\x7f]+)$", max_length=1000),
     Field(description="SWAG's container or config folder, if there are several.", json_schema_extra=PLAIN),
 ]
 
@@ -65,6 +63,8 @@ async def find_place(ctx: Context, wanted: str | None) -> Place:
     """Raises `NotFound` where there is no SWAG, `Conflict` where there are several and none is named."""
     rows, unknown = await _containers(ctx)
     if wanted is not None and wanted.startswith("/"):
+        if ".." in wanted.split("/"):
+            raise ValidationFailed(f"{wanted!r} climbs.", hint="Name the folder itself.")
         return Place(folder=normpath(wanted), container=None, rows=rows, unknown=unknown)
     if wanted is not None:
         return await _of_container(ctx, wanted, rows)
