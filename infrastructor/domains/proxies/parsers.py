@@ -7,6 +7,7 @@ from hashlib import sha256
 
 from pydantic_core import from_json
 
+from infrastructor.domains.network.addresses import big_endian, from_hex
 from infrastructor.errors import ParseError
 from infrastructor.formats.nginx import decode
 from infrastructor.ports import CommandOutput
@@ -197,24 +198,19 @@ def _messages(lines: Iterable[str]) -> Iterable[NginxMessage]:
 
 
 def parse_listeners(text: str) -> tuple[Listener, ...]:
-    """Lines `pid address port` as the kernel writes them: hexadecimal, in the byte order of the machine."""
+    """Lines `pid address port` as the kernel writes them: hexadecimal, in the byte order that the first line tells."""
     found: list[Listener] = []
+    big = False
     for line in text.splitlines():
+        if line.startswith("order "):
+            big = big_endian(line.removeprefix("order "))
+            continue
         try:
             pid, address, port = line.split(" ")
             if port == "?":
                 found.append(Listener(int(pid), None))
             elif port != "-":
-                found.append(Listener(int(pid), int(port, 16), _loopback(address)))
+                found.append(Listener(int(pid), int(port, 16), from_hex(address, big=big).is_loopback))
         except ValueError as error:
             raise ParseError(f"Not a listening socket: {clean(line, 200)!r}") from error
     return tuple(dict.fromkeys(found))
-
-
-def _loopback(address: str) -> bool:
-    """127.0.0.0/8 and ::1 in either byte order, and 127.0.0.0/8 mapped into IPv6."""
-    if len(address) == 8:  # noqa: PLR2004 - four bytes
-        return "7F" in {address[:2].upper(), address[6:].upper()} and address[:2] != address[6:]
-    if address[:24] == "0" * 24:
-        return address[24:] in {"01000000", "00000001"}
-    return address[:16] == "0" * 16 and address[16:24].upper() == "FFFF0000" and _loopback(address[24:])
