@@ -12,19 +12,21 @@ from infrastructor.domains.proxies.commands import CheckNginx
 from infrastructor.domains.proxies.comparing import offer
 from infrastructor.domains.proxies.drafting import DraftParams, choice, draft
 from infrastructor.domains.proxies.history import hand_over
-from infrastructor.domains.proxies.inventory import Entry, Inventory
+from infrastructor.domains.proxies.inventory import TEMPLATE, Entry, Inventory
 from infrastructor.domains.proxies.looking import LOOK, counts_of, find_entry, load, problems_of
 from infrastructor.domains.proxies.models import (
     AuthChoice,
+    Problem,
     ProxyChange,
     ProxyRemoved,
     ProxySync,
     ServiceName,
+    Severity,
 )
 from infrastructor.domains.proxies.parsers import NginxMessage
 from infrastructor.domains.proxies.place import PLACE_QUERIES, Place, Swag
 from infrastructor.domains.proxies.views import LONGEST_DIFF, difference, words
-from infrastructor.errors import Conflict, ValidationFailed
+from infrastructor.errors import Conflict, DataCollectionError, ValidationFailed
 from infrastructor.formats.nginx import decode, encode, read
 from infrastructor.formats.swag import Auth, Kind, State
 from infrastructor.formats.swag_edit import PROVIDERS, CannotEdit, set_auth
@@ -73,6 +75,8 @@ async def proxy_config_enable(ctx: Context, params: EnableParams) -> ProxyChange
     place, inventory = await load(ctx, params.swag)
     entry = find_entry(inventory, params.service, ctx.device.hostname)
     content = _content(entry)
+    if entry.service == TEMPLATE:
+        raise ValidationFailed(f"{entry.name.full} has places to fill in.", hint="proxy_config_create fills them in.")
     text = await _merged(ctx, place, inventory, entry) if params.merge else entry.text
     auth = entry.proxy.auth[0] if params.auth is None and entry.proxy.auth else choice(params.auth or "none")
     text = _with_auth(entry, text, choice(params.auth)) if params.auth is not None else text
@@ -337,10 +341,7 @@ async def _apply(
     act = bool(steps) and not params.dry_run
     if act:
         warnings = await carry_out(ctx, place, steps)
-    problems = []
-    if act and state is State.ENABLED:
-        _, inventory = await load(ctx, params.swag)  # as it is now
-        problems = [one for one in (await problems_of(ctx, place, inventory, []))[0] if one.config == label]
+    problems = await _problems_now(ctx, params.swag, label) if act and state is State.ENABLED else []
     sides = [side for step in steps for side in step.sides]
     if act:
         message = f"{label} is {state.value}; nginx accepted it and has loaded it."
@@ -360,6 +361,17 @@ async def _apply(
         problems=problems[:20],
         message=message,
     )
+
+
+async def _problems_now(ctx: Context, swag: str | None, label: str) -> list[Problem]:
+    """What is wrong with it as it is on the device now. The change is done, so this can no longer fail it."""
+    try:
+        place, inventory = await load(ctx, swag)
+        found, _ = await problems_of(ctx, place, inventory, [])
+    except DataCollectionError as error:
+        message = f"It was changed, but could not be read back: {error.message}"
+        return [Problem(severity=Severity.WARNING, code="unread", config=label, message=clean(message, 300))]
+    return [one for one in found if one.config == label]
 
 
 def _differences(sides: Sequence[tuple[str, bytes | None, bytes | None]]) -> str:

@@ -76,11 +76,10 @@ class ReadProxyConfigs(Command[ConfigFiles]):
 cd "$1/nginx" 2>/dev/null || exit 3
 nl='
 '
-set -- proxy-confs/*.conf proxy-confs/*.disabled proxy-confs/*.sample site-confs/*.conf nginx.conf
-for f do
-  shift
+found=
+for f in proxy-confs/*.conf proxy-confs/*.disabled proxy-confs/*.sample site-confs/*.conf nginx.conf; do
   case $f in *"$nl"*) continue ;; esac
-  if [ -f "$f" ] && [ -r "$f" ]; then set -- "$@" "$f"; elif [ -f "$f" ]; then printf 'denied %s\n' "$f"; fi
+  if [ -f "$f" ] && [ -r "$f" ]; then found=$found$nl$f; elif [ -f "$f" ]; then printf 'denied %s\n' "$f"; fi
   [ -L "$f" ] && printf 'link %s\n' "$f"
 done
 [ -r proxy-confs ] || echo 'denied proxy-confs'
@@ -88,20 +87,22 @@ for f in *.conf .htpasswd; do
   case $f in *"$nl"*) continue ;; esac
   [ -e "$f" ] && printf 'beside %s\n' "$f"
 done
-[ $# -eq 0 ] && { printf 'files 0\n\nend\n'; exit 0; }
+[ -z "$found" ] && { printf 'files 0\n\nend\n'; exit 0; }
+set -f
+IFS=$nl
 list() { stat -L -c '%s %Y %Z %i %f %u %g %n' -- "$@"; }
+set -- $found
 before=$(list "$@") || exit 4
-chosen=$(printf '%s\n' "$before" | while IFS= read -r line; do
-  size=${line%% *}
-  if [ "$size" -le 262144 ]; then printf 'file %s\n' "$line"; else printf 'large %s\n' "$line"; fi
-done)
-printf '%s\n' "$chosen"
-set --
-while IFS= read -r line; do
-  case $line in file*) line=${line#file * * * * * * * }; set -- "$@" "$line" ;; esac
-done <<EOF
-$chosen
-EOF
+small=
+for line in $before; do
+  if [ "${line%% *}" -le 262144 ]; then
+    printf 'file %s\n' "$line"
+    small=$small$nl${line#* * * * * * * }
+  else
+    printf 'large %s\n' "$line"
+  fi
+done
+set -- $small
 printf 'files %s\n' $#
 [ $# -gt 0 ] && cat -- "$@"
 printf '\n'

@@ -33,7 +33,7 @@ class Problem(Result):
     severity: Severity = Field(description="error: it does not work; warning: not as meant; info: worth knowing.")
     code: str = Field(
         description="upstream_missing, _stopped, _unshared (no network in common), _not_listening, _loopback; "
-        "auth_half, conflicting_name, nginx_refuses, nginx_warns, not_loaded, placeholder, outdated, too_large."
+        "auth_half, conflicting_name, nginx_refuses, nginx_warns, not_loaded, placeholder, outdated, too_large, unread."
     )
     config: str = Field(description="Which configuration, e.g. sonarr.subdomain.")
     message: str = Field(description="What is wrong, in words.")

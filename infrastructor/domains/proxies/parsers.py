@@ -51,7 +51,7 @@ class ConfigFiles:
 
     missing: bool = False
     files: tuple[ConfigFile, ...] = ()
-    beside: frozenset[str] = frozenset()
+    beside: tuple[str, ...] = ()
     denied: tuple[str, ...] = ()
     stable: bool = True
 
@@ -148,7 +148,7 @@ def parse_files(output: bytes, *, missing: bool) -> ConfigFiles:
     read = [_file(stat, content, links) for stat, content in zip(stats, contents, strict=True)]
     return ConfigFiles(
         files=(*read, *(_file(stat, None, links) for stat in large)),
-        beside=frozenset(beside),
+        beside=tuple(sorted(beside)),
         denied=tuple(denied),
         stable=again == stats,
     )

@@ -18,7 +18,7 @@ from infrastructor.domains.containers.reach import ask, inspect, run
 from infrastructor.domains.containers.rows import Row
 from infrastructor.domains.proxies.commands import ConfigFolder, FindSwagFolders, PodmanConfigFolder, ReadProxyConfigs
 from infrastructor.domains.proxies.parsers import ConfigFiles
-from infrastructor.errors import CommandNotAvailable, Conflict, NotFound, ParseError, PermissionDenied, ValidationFailed
+from infrastructor.errors import Conflict, DataCollectionError, NotFound, ParseError, PermissionDenied, ValidationFailed
 from infrastructor.operation import PLAIN, Context
 
 Swag = Annotated[
@@ -127,7 +127,7 @@ async def read_configs(ctx: Context, place: Place) -> ConfigFiles:
 async def _containers(ctx: Context) -> tuple[tuple[Row, ...] | None, str | None]:
     try:
         return (await ask(ctx, QueryContainers())).value, None
-    except CommandNotAvailable as error:  # no engine, or none that this login may ask
+    except DataCollectionError as error:  # no engine, or none that this login may ask, or it does not answer
         return None, error.message
 
 
