@@ -14,6 +14,8 @@ from infrastructor.domains.logs.operations import OPERATIONS as LOGS
 from infrastructor.domains.network.operations import OPERATIONS as NETWORK
 from infrastructor.domains.operations.operations import OPERATIONS as OPERATION_RUNS
 from infrastructor.domains.packages.operations import OPERATIONS as PACKAGES
+from infrastructor.domains.proxies.operations import COMPLETIONS as PROXY_COMPLETIONS
+from infrastructor.domains.proxies.operations import OPERATIONS as PROXIES
 from infrastructor.domains.system.operations import OPERATIONS as SYSTEM
 from infrastructor.operation import Operation
 
@@ -26,7 +28,8 @@ CATALOG: tuple[Operation[Any, Any], ...] = (
     *LOGS,
     *PACKAGES,
     *NETWORK,
+    *PROXIES,
     *OPERATION_RUNS,
 )
 
-COMPLETIONS: Mapping[str, Source] = {**DEVICE_COMPLETIONS, **CONTAINER_COMPLETIONS}
+COMPLETIONS: Mapping[str, Source] = {**DEVICE_COMPLETIONS, **CONTAINER_COMPLETIONS, **PROXY_COMPLETIONS}

@@ -38,6 +38,15 @@ CONTAINER = "/containers/web/json"
 RUNNING = (Path(__file__).parent / "fixtures/containers/QueryContainer/docker-20.10.out").read_bytes()
 
 
+SWAG_FILES = (Path(__file__).parent / "fixtures/proxies/ReadProxyConfigs/debian-12.out").read_bytes()
+
+
+async def edit_proxy(world: World) -> None:
+    """Somebody changed what the file says."""
+    edited = SWAG_FILES.replace(b"client_max_body_size 0", b"client_max_body_size 9")
+    world.ssh.outputs["set"] = CommandOutput(exit_status=0, stdout=edited)
+
+
 async def restart_container(world: World) -> None:
     """Somebody started it anew: the same container, but not the run that was looked at."""
     inspected = json.loads(RUNNING)
@@ -52,6 +61,12 @@ SAMPLES: dict[str, Sample] = {
         other={"remove_volumes": True},
         replies={CONTAINER: RUNNING},
         disturb=restart_container,
+    ),
+    "proxy_config_remove": Sample(
+        arguments={"service": "old", "swag": "/srv/appdata/swag"},
+        other={"swag": "/srv/elsewhere"},
+        outputs={"set": CommandOutput(exit_status=0, stdout=SWAG_FILES)},
+        disturb=edit_proxy,
     ),
 }
 

@@ -48,6 +48,7 @@ from infrastructor.sanitize import clean
 CHANGED = (
     *("containers", "container_detail", "container_stats", "container_health"),
     *("ports", "port_scan", "docker_networks", "dependencies"),
+    *("proxies", "proxy_config", "proxy_samples", "proxy_summary"),
 )
 _LOOK = (ListContainers, PodmanListContainers, InspectContainers, PodmanInspectContainers)
 _QUERIES = (QueryContainers, QueryContainer)

@@ -56,6 +56,7 @@ _COLLECTED = (
     *("system_metrics", "system_info", "services", "processes", "analysis", "drives", "packages"),
     *("containers", "container_detail", "container_stats", "container_health"),
     *("ports", "port_scan", "interfaces", "docker_networks", "dependencies"),
+    *("proxies", "proxy_config", "proxy_templates", "proxy_samples", "proxy_summary"),
 )
 
 

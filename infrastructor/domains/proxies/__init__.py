@@ -1,0 +1,1 @@
+"""Reverse proxies of SWAG: read, checked against what runs, made, switched on and off."""
