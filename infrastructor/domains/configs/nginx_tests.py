@@ -13,7 +13,7 @@ from infrastructor.domains.containers.commands import (
 from infrastructor.domains.containers.inspection import Inspection
 from infrastructor.domains.containers.queries import QueryContainer, QueryContainers
 from infrastructor.domains.containers.reach import ask, inspect
-from infrastructor.errors import CommandNotAvailable, NotFound
+from infrastructor.errors import CommandFailed, CommandNotAvailable, NotFound
 from infrastructor.operation import Context
 
 NGINX_COMMANDS = (
@@ -65,11 +65,20 @@ async def find_tester(ctx: Context, path: str) -> NginxTester | None:
                 found = (await inspect(ctx, row.id)).value
             except NotFound:
                 continue
-            if _mounts(found, path):
+            if _mounts(found, path) and await _answers(ctx, NginxTester(found.name)):
                 return NginxTester(found.name)
     if path.startswith(_HOST) and "nginx" in capabilities.tools:
         return NginxTester(None)
     return None
+
+
+async def _answers(ctx: Context, tester: NginxTester) -> bool:
+    """Whether there is an nginx in that container at all; better known before anything is written."""
+    try:
+        await tester.test(ctx)
+    except (CommandNotAvailable, CommandFailed):
+        return False
+    return True
 
 
 def _mounts(found: Inspection, path: str) -> bool:
