@@ -15,7 +15,7 @@ from infrastructor.domains.configs.sides import Side, stored
 from infrastructor.domains.configs.watching import device_named
 from infrastructor.errors import NotFound
 from infrastructor.formats.trees import NotUnderstood, parse
-from infrastructor.operation import PLAIN, Context, DeviceName, Params, operation
+from infrastructor.operation import PLAIN, ChangedBy, Context, DeviceName, Params, operation
 from infrastructor.ports import Device, Effect
 from infrastructor.snapshot_store import Snapshot
 from infrastructor.times import Span, Until, When, moment, span
@@ -35,7 +35,13 @@ class ListParams(Params):
     cursor: IdCursor | None = None
 
 
-@operation(name="change_list", effect=Effect.READ, route="GET /api/changes", resource_uri="changes://{device}")
+@operation(
+    name="change_list",
+    effect=Effect.READ,
+    route="GET /api/changes",
+    resource_uri="changes://{device}",
+    changed_by=(ChangedBy(topic="configs"),),
+)
 async def change_list(ctx: Context, params: ListParams) -> ChangeList:
     """List what changed in configuration, on one device or all, newest first. Use it for what changed since when."""
     device = await device_named(ctx, params.device)

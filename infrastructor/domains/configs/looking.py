@@ -23,7 +23,7 @@ from infrastructor.domains.configs.sides import LATEST, Side, is_binary, read_li
 from infrastructor.errors import NotFound, SSHConnectionError, ValidationFailed
 from infrastructor.formats.kinds import KINDS
 from infrastructor.formats.trees import NotUnderstood, parse
-from infrastructor.operation import PLAIN, Context, DeviceParams, operation
+from infrastructor.operation import PLAIN, ChangedBy, Context, DeviceParams, operation
 from infrastructor.paging import ROWS_BUDGET, Cursor, Limit, page_within
 from infrastructor.ports import Effect, Role
 from infrastructor.snapshot_store import BlindTime, Change, Holding, Snapshot
@@ -103,6 +103,7 @@ class GetParams(DeviceParams):
     effect=Effect.READ,
     route="GET /api/configs/{device}/file",
     resource_uri="config://{device}/{path*}{?at}",
+    changed_by=(ChangedBy(topic="configs", subject="path"),),
     commands=(ReadFile,),
     guarded={"reveal": Role.ADMIN},
 )
