@@ -14,6 +14,7 @@ from infrastructor.cache.secret import load_secret
 from infrastructor.catalog import CATALOG, COMPLETIONS
 from infrastructor.completion import Source
 from infrastructor.errors import Conflict
+from infrastructor.formats.secrets import Masker
 from infrastructor.health import HealthReport
 from infrastructor.ids import uuid7
 from infrastructor.memory import settle
@@ -22,9 +23,11 @@ from infrastructor.report import HealthSource
 from infrastructor.scheduler import Scheduler, collect_containers, collect_drives, collect_metrics
 from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.settings import Settings
+from infrastructor.snapshot_store import History
 from infrastructor.ssh.client import AsyncSSHClient
 from infrastructor.storage import migrate
 from infrastructor.storage.audit import PostgresAuditLog
+from infrastructor.storage.baselines import PostgresBaselineStore
 from infrastructor.storage.cancels import PostgresCancelRequests
 from infrastructor.storage.containers import PostgresContainerStore
 from infrastructor.storage.devices import PostgresDeviceRegistry
@@ -85,6 +88,8 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
         events = PostgresEventBus(database)
         containers = PostgresContainerStore(database)
         token_store = PostgresTokenStore(database)
+        snapshots = PostgresSnapshotStore(database, Keyring(database, keys_path(settings)))
+        watches = PostgresWatchStore(database)
         for part in (devices, token_store, metrics, events, containers, audit):
             await part.start()
             stack.push_async_callback(part.close)
@@ -106,6 +111,12 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
             events=events,
             containers=containers,
             drives=PostgresDriveStore(database),
+            history=History(
+                snapshots=snapshots,
+                watches=watches,
+                baselines=PostgresBaselineStore(database),
+                masker=Masker(load_secret(settings.data_dir, "fingerprints")),
+            ),
             cancels=cancels,
             read_only=settings.read_only,
             opted_in=(Interface.MCP,) if settings.mcp_exec else (),
@@ -140,8 +151,8 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
             devices=devices,
             audit=audit,
             ssh=ssh,
-            snapshots=PostgresSnapshotStore(database, Keyring(database, keys_path(settings))),
-            watches=PostgresWatchStore(database),
+            snapshots=snapshots,
+            watches=watches,
         )
         wanted = [
             one for one, asked in ((watchers, settings.watch_containers), (configs, settings.watch_configs)) if asked

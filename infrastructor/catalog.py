@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from infrastructor.completion import Source
+from infrastructor.domains.configs.operations import OPERATIONS as CONFIGS
 from infrastructor.domains.containers.operations import COMPLETIONS as CONTAINER_COMPLETIONS
 from infrastructor.domains.containers.operations import OPERATIONS as CONTAINERS
 from infrastructor.domains.devices.operations import COMPLETIONS as DEVICE_COMPLETIONS
@@ -29,6 +30,7 @@ CATALOG: tuple[Operation[Any, Any], ...] = (
     *PACKAGES,
     *NETWORK,
     *PROXIES,
+    *CONFIGS,
     *OPERATION_RUNS,
 )
 

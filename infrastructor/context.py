@@ -20,9 +20,11 @@ from infrastructor.errors import (
 )
 from infrastructor.events import EventBus
 from infrastructor.flight import Flight
+from infrastructor.formats.secrets import Masker
 from infrastructor.operation import Answer, Operation, Params, PlanDraft, Result
 from infrastructor.ports import (
     AuditRecord,
+    AuditTrail,
     Caller,
     CommandLine,
     CommandOutput,
@@ -41,6 +43,7 @@ from infrastructor.ports import (
 from infrastructor.protection import check_writable
 from infrastructor.runs import Run
 from infrastructor.sanitize import clean
+from infrastructor.snapshot_store import BaselineStore, History, SnapshotStore, WatchStore
 
 if TYPE_CHECKING:
     from infrastructor.service import UnifiedDataCollectionService
@@ -107,6 +110,36 @@ class RunContext:
     @property
     def drives(self) -> DriveStore | None:
         return self.service.drives
+
+    @property
+    def snapshots(self) -> SnapshotStore:
+        return self._history.snapshots
+
+    @property
+    def watches(self) -> WatchStore:
+        return self._history.watches
+
+    @property
+    def baselines(self) -> BaselineStore:
+        return self._history.baselines
+
+    @property
+    def masker(self) -> Masker:
+        return self._history.masker
+
+    @property
+    def _history(self) -> History:
+        if self.service.history is None:
+            raise InfrastructorError(f"{self.declared.name} needs the history of configuration, and none is kept here.")
+        return self.service.history
+
+    @property
+    def trail(self) -> AuditTrail:
+        return self.service.audit
+
+    @property
+    def operation_id(self) -> UUID:
+        return self.record.operation_id
 
     @property
     def runs(self) -> RunControl:

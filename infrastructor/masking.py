@@ -4,6 +4,7 @@ Where the words of a command are known, `secret_words` sees more.
 """
 
 import re
+from collections.abc import Iterator
 
 MASK = "‹masked›"
 
@@ -33,7 +34,8 @@ _PATTERNS = (
 )
 # A line of such a key that was logged alone: 64 of base64 and nothing else; hexadecimal is a hash.
 KEY_CHARS = 64
-_KEY_LINE = re.compile(r"(?m)^(\s*)(?![0-9a-f]+\s*$)([A-Za-z0-9+/]{64})(?=\s*$)")
+_KEY_LINE = re.compile(r"(?m)^([ \t]*)(?![0-9a-f]+[ \t\r]*$)([A-Za-z0-9+/]{64})(?=[ \t\r]*$)")
+_BY_NAME = 3  # of the patterns: only a name says that the value is a secret
 
 # One of these is in every text that a pattern matches; looking for them costs a tenth of looking for those.
 _SIGNS = (
@@ -53,3 +55,12 @@ def mask_secrets(text: str) -> str:
 
 def _mask(match: re.Match[str]) -> str:
     return f"{match[1]}{MASK}"
+
+
+def secret_spans(text: str) -> Iterator[tuple[int, int, bool]]:
+    """Where those values stand: begin, end, and whether only the name before says so. In no order, and overlapping."""
+    for number, pattern in enumerate(_PATTERNS):
+        for match in pattern.finditer(text):
+            yield *match.span(2), number < _BY_NAME
+    for match in _KEY_LINE.finditer(text):
+        yield *match.span(2), False

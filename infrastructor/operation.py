@@ -27,7 +27,9 @@ from infrastructor.command import Command
 from infrastructor.container_store import ContainerStore
 from infrastructor.engine import EngineQuery, Reply
 from infrastructor.events import GAP, Event, EventBus
+from infrastructor.formats.secrets import Masker
 from infrastructor.ports import (
+    AuditTrail,
     CacheState,
     Caller,
     Device,
@@ -41,6 +43,7 @@ from infrastructor.ports import (
     Role,
     RunControl,
 )
+from infrastructor.snapshot_store import BaselineStore, SnapshotStore, WatchStore
 
 T = TypeVar("T")
 
@@ -236,6 +239,26 @@ class Context(Protocol):
         ...
 
     @property
+    def snapshots(self) -> SnapshotStore: ...
+
+    @property
+    def watches(self) -> WatchStore: ...
+
+    @property
+    def baselines(self) -> BaselineStore: ...
+
+    @property
+    def masker(self) -> Masker: ...
+
+    @property
+    def trail(self) -> AuditTrail: ...
+
+    @property
+    def operation_id(self) -> UUID:
+        """The id of this run, under which it is audited."""
+        ...
+
+    @property
     def runs(self) -> RunControl: ...
 
     @property
@@ -329,6 +352,8 @@ class Operation(Generic[P, R]):
     """The least role, where the effect alone would ask for less."""
     hidden_from: tuple[Interface, ...] = ()
     """Doors that do not show it and may not call it."""
+    guarded: tuple[tuple[str, Role], ...] = ()
+    """Parameters that need a role of their own when they are given and not false."""
     registration_only: bool = False
     """It changes what we know of its device and nothing on it, so a device marked read-only allows it."""
 
@@ -378,6 +403,7 @@ def operation(
     opt_in: tuple[Interface, ...] = (),
     role: Role | None = None,
     hidden_from: tuple[Interface, ...] = (),
+    guarded: Mapping[str, Role] | None = None,
     registration_only: bool = False,
 ) -> Callable[[Handler[P, R]], Operation[P, R]]:
     """Declare the decorated function as an operation; its docstring becomes summary and description.
@@ -412,6 +438,7 @@ def operation(
             opt_in=opt_in,
             role=role,
             hidden_from=hidden_from,
+            guarded=tuple((guarded or {}).items()),
             registration_only=registration_only,
         )
 

@@ -399,7 +399,20 @@ class AuditRecord:
     details: Mapping[str, Any] | None = None
 
 
-class AuditLog(Protocol):
+class AuditTrail(Protocol):
+    """Looking back at what was asked of devices."""
+
+    async def around(
+        self, device_id: UUID, since: datetime, until: datetime, *, limit: int = 200, reads: bool = False
+    ) -> Sequence[AuditRecord]:
+        """Runs on a device that began in that time, newest first; without `reads` only those that change something.
+
+        Raises `DatabaseOperationError`.
+        """
+        ...
+
+
+class AuditLog(AuditTrail, Protocol):
     """Durable record of every operation. All times are UTC."""
 
     async def begin(self, record: AuditRecord) -> None:

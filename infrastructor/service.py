@@ -60,6 +60,7 @@ from infrastructor.protection import check_device
 from infrastructor.refusals import RefusalBudget
 from infrastructor.runs import Run, Runs
 from infrastructor.sanitize import clean, clean_json, suspicious
+from infrastructor.snapshot_store import History
 
 P = TypeVar("P", bound=Params)
 R = TypeVar("R", bound=Result)
@@ -85,6 +86,7 @@ class UnifiedDataCollectionService:
         events: EventBus,
         containers: ContainerStore,
         drives: DriveStore | None = None,
+        history: History | None = None,
         cancels: CancelRequests | None = None,
         read_only: bool = False,
         opted_in: Collection[Interface] = (),
@@ -99,6 +101,7 @@ class UnifiedDataCollectionService:
         self.events = events
         self.containers = containers
         self.drives = drives
+        self.history = history
         self.read_only = read_only
         self.opted_in = frozenset(opted_in)
         self.human_approval = human_approval
@@ -454,6 +457,7 @@ class UnifiedDataCollectionService:
         """Role, device and what the device allows; whatever forbids it is audited."""
         try:
             self._authorize(operation, record.caller)
+            _check_guarded(operation, params, record.caller)
             target = await self._resolve(params)
             if target is not None:
                 record.device, record.device_id = target.hostname, target.id
@@ -568,6 +572,15 @@ class UnifiedDataCollectionService:
         """Wait for changes and outcomes under way; called once at shutdown."""
         if self._background:
             await asyncio.wait(set(self._background), timeout=timeout_s)
+
+
+def _check_guarded(operation: Operation[Any, Any], params: Params, caller: Caller) -> None:
+    for name, role in operation.guarded:
+        if getattr(params, name) and not caller.role.includes(role):
+            raise PermissionDenied(
+                f"Role {caller.role} may not run {operation.name} with {name}.",
+                hint=f"Leave {name} out, or ask for a token of role {role}.",
+            )
 
 
 def _log(operation: Operation[Any, Any], record: AuditRecord) -> None:

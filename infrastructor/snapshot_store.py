@@ -10,6 +10,8 @@ from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
+from infrastructor.formats.secrets import Masker
+
 
 class Change(StrEnum):
     CREATE = "CREATE"
@@ -131,6 +133,18 @@ class SearchResult:
     searched_files: int | None = None  # of a search in every version; None: all current ones
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """How something should be: a path, with all that is below it, as it was at `time`."""
+
+    device_id: UUID
+    path: str  # "/" is the whole device
+    time: datetime
+    pinned_by: str
+    pinned_at: datetime
+    note: str | None = None
+
+
 class SnapshotStore(Protocol):
     """Versions of files, for ever."""
 
@@ -199,6 +213,13 @@ class SnapshotStore(Protocol):
         """Raw contents by hash; those that are not kept are left out. Secrets are in them."""
         ...
 
+    async def expect(self, device_id: UUID, path: str, content_hash: str, operation_id: UUID) -> None:
+        """An operation of ours is about to write this: the version that has it will carry its id.
+
+        Good for ten minutes, in all processes.
+        """
+        ...
+
     async def add_blind(self, device_id: UUID, span: BlindTime) -> None: ...
 
     async def blind(self, device_id: UUID, since: datetime, until: datetime) -> Sequence[BlindTime]: ...
@@ -216,3 +237,27 @@ class WatchStore(Protocol):
         ...
 
     async def remove_watch(self, device_id: UUID, path: str, source: str) -> bool: ...
+
+
+class BaselineStore(Protocol):
+    """What was declared to be right; one baseline for a path of a device."""
+
+    async def baselines(self, device_id: UUID | None = None) -> Sequence[Baseline]:
+        """By device and path."""
+        ...
+
+    async def pin(self, baseline: Baseline) -> bool:
+        """False when that path had one, which is replaced."""
+        ...
+
+    async def unpin(self, device_id: UUID, path: str) -> bool: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """All that operations on the history of configuration need; `masker` has the key of this server's fingerprints."""
+
+    snapshots: SnapshotStore
+    watches: WatchStore
+    baselines: BaselineStore
+    masker: Masker

@@ -31,6 +31,7 @@ from infrastructor.ports import (
     Device,
     DriveBaseline,
     DriveSample,
+    Effect,
     EngineCall,
     EngineReply,
     HostKey,
@@ -200,6 +201,19 @@ class FakeAudit:
     async def find(self, operation_id: UUID) -> AuditRecord | None:
         known = [*self.begun, *self.finished]
         return next((record for record in reversed(known) if record.operation_id == operation_id), None)
+
+    async def around(
+        self, device_id: UUID, since: datetime, until: datetime, *, limit: int = 200, reads: bool = False
+    ) -> Sequence[AuditRecord]:
+        latest = {record.operation_id: record for record in (*self.begun, *self.finished)}
+        found = [
+            record
+            for record in latest.values()
+            if record.device_id == device_id
+            and since <= record.started_at < until
+            and (reads or record.effect is not Effect.READ)
+        ]
+        return sorted(found, key=lambda record: record.started_at, reverse=True)[:limit]
 
     def statistics(self) -> Mapping[str, Any]:
         return {"records": len(self.finished)}

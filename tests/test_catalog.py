@@ -252,6 +252,12 @@ def test_a_destroyed_result_can_be_only_a_plan(operation: Operation[Any, Any]) -
 
 
 @every_operation
+def test_what_it_guards_are_params_that_can_be_left_out(operation: Operation[Any, Any]) -> None:
+    for name, _ in operation.guarded:
+        assert not operation.params.model_fields[name].get_default()
+
+
+@every_operation
 def test_its_models_are_frozen_and_closed(operation: Operation[Any, Any]) -> None:
     for model in (operation.params, operation.result):
         assert issubclass(model, BaseModel)

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -112,6 +113,12 @@ class PostgresAuditLog:
     async def find(self, operation_id: UUID) -> AuditRecord | None:
         row = await self._table.find(operation_id)
         return None if row is None else decode(row)
+
+    async def around(
+        self, device_id: UUID, since: datetime, until: datetime, *, limit: int = 200, reads: bool = False
+    ) -> Sequence[AuditRecord]:
+        """Runs on a device in that time, newest first; see `ports.AuditTrail`."""
+        return [decode(row) for row in await self._table.around(device_id, since, until, limit=limit, reads=reads)]
 
     def statistics(self) -> Mapping[str, Any]:
         """state: ok, spooling (PostgreSQL is away), failing (the spool as well)."""

@@ -58,6 +58,12 @@ class AuditTable:
         made = datetime.fromtimestamp((operation_id.int >> 80) / 1000, UTC)
         return await self._database.fetchrow(SQL["find"], operation_id, made)
 
+    async def around(
+        self, device_id: UUID, since: datetime, until: datetime, *, limit: int, reads: bool
+    ) -> Sequence[Any]:
+        """Rows of a device that began in that time, newest first. Raises `DatabaseOperationError`."""
+        return await self._database.fetch(SQL["around"], device_id, since, until, reads, limit)
+
     async def probe(self) -> None:
         """Connect anew and ask something. Raises `DatabaseOperationError`."""
         self.disconnect()

@@ -12,6 +12,7 @@ from infrastructor.errors import DatabaseOperationError
 from infrastructor.snapshot_store import BlindTime, Head, Holding, Signature, Snapshot, Version
 from infrastructor.storage import sql
 from infrastructor.storage.contents import Contents, Plan, Wanted, in_thread
+from infrastructor.storage.expected import ExpectedWrites
 from infrastructor.storage.keeping import arguments, snapshot_of, text_of
 from infrastructor.storage.keys import Keyring
 from infrastructor.storage.pool import Database, sqlstate_of
@@ -36,6 +37,8 @@ class PostgresSnapshotStore:
     def __init__(self, database: Database, keys: Keyring) -> None:
         self._database = database
         self._contents = Contents(database, keys)
+        self._expected = ExpectedWrites(database)
+        self.expect = self._expected.expect
         self.search = Search(database, self._contents).search
         self._counts: Counter[str] = Counter(kept=0, refreshed=0, again=0, stored_bytes=0)
 
@@ -44,6 +47,7 @@ class PostgresSnapshotStore:
     async def add(self, device_id: UUID, versions: Sequence[Version]) -> Sequence[Snapshot]:
         if not versions:
             return []
+        versions = await self._expected.claim(device_id, versions)
         size = sum(len(version.content or b"") for version in versions)
         items = await in_thread(size, lambda: seen(device_id, versions))
         newest_key = False

@@ -13,8 +13,10 @@ from infrastructor.operation import Operation
 from infrastructor.ports import AuditRecord, CommandOutput, Interface, Role
 from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.settings import Settings
+from infrastructor.snapshot_store import History
 from infrastructor.tokens import Tokens, hash_secret
 from tests.doors.catalog import OPERATIONS
+from tests.fake_history import fake_history
 from tests.fakes import (
     FakeAudit,
     FakeCache,
@@ -47,6 +49,7 @@ class World:
     containers: FakeContainers = field(default_factory=FakeContainers)
     token_store: FakeTokens = field(default_factory=FakeTokens)
     cancels: FakeCancels = field(default_factory=FakeCancels)
+    history: History = field(default_factory=fake_history)
     healthy: bool = True
 
     def application(self, **settings: Any) -> Application:
@@ -64,6 +67,7 @@ class World:
                 events=self.events,
                 containers=self.containers,
                 cancels=self.cancels,
+                history=self.history,
                 read_only=given.read_only,
                 opted_in=(Interface.MCP,) if given.mcp_exec else (),
                 human_approval=given.destroy_approval == "human",

@@ -27,6 +27,12 @@ WHERE kept.outcome = 'started' AND excluded.outcome <> 'started'
 SELECT * FROM data_collection_audit
 WHERE operation_id = $1 AND started_at BETWEEN $2::timestamptz - interval '1 hour' AND $2::timestamptz + interval '1 hour'
 
+-- around --
+-- Runs on a device that began in a time, newest first.
+SELECT * FROM data_collection_audit
+WHERE device_id = $1 AND started_at >= $2 AND started_at < $3 AND ($4 OR effect <> 'read')
+ORDER BY started_at DESC LIMIT $5
+
 -- seen --
 -- Say that this writer lives.
 INSERT INTO audit_writers (id, spool_id, host, pid) VALUES ($1, $2, $3, $4)

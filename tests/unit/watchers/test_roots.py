@@ -4,8 +4,8 @@ from uuid import uuid4
 
 import pytest
 
+from infrastructor.formats.kinds import config_type
 from infrastructor.snapshot_store import ConfigWatch
-from infrastructor.watchers.config_type import config_type
 from infrastructor.watchers.roots import covered, roots_of
 
 

@@ -1,0 +1,115 @@
+"""nginx and Apache configuration as trees: blocks by name and arguments, directives by name.
+
+    {"server immich.*": {"listen": ["443 ssl"], "location /": {"set $upstream_app": ["immich"], "proxy_pass": [...]}}}
+
+Directives of one name are one list, in their order. Total: what cannot be read is taken for text.
+"""
+
+import re
+from typing import Any
+
+_DEEPEST = 60
+_NGINX = re.compile(
+    r"""(?P<space>[\s\ufeff]+) | (?P<comment>\#[^\n]*) | (?P<sign>[{};])
+      | (?P<word>"(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*' | (?:[^\s;{}\\"'] | \\. | \$\{)(?:[^\s;{\\] | \\. | (?<=\$)\{)*)
+      | (?P<rest>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+_VARIABLES = frozenset({"set", "fastcgi_param", "proxy_set_header", "add_header", "map", "env"})
+_SERVER = "server"
+
+
+def nginx_tree(text: str) -> dict[str, Any]:
+    """Virtual servers are named by their `server_name`, or else by what they listen on."""
+    root: dict[str, Any] = {}
+    stack: list[tuple[str, dict[str, Any]]] = [("", root)]
+    words: list[str] = []
+    for match in _NGINX.finditer(text):
+        if match.lastgroup in {"space", "comment"}:
+            continue
+        piece = match[0]
+        if match.lastgroup != "sign":
+            words.append(_unquoted(piece) if match.lastgroup == "word" else piece)
+        elif piece == "{":
+            if len(stack) < _DEEPEST:
+                stack.append((" ".join(words), {}))
+            words = []
+        elif piece == ";":
+            _add(stack[-1][1], words)
+            words = []
+        else:
+            _add(stack[-1][1], words)
+            words = []
+            if len(stack) > 1:
+                _close(stack)
+    _add(stack[-1][1], words)
+    while len(stack) > 1:
+        _close(stack)
+    return root
+
+
+def _close(stack: list[tuple[str, dict[str, Any]]]) -> None:
+    name, block = stack.pop()
+    if name == _SERVER:
+        names = block.get("server_name") or block.get("listen") or [""]
+        name = f"{_SERVER} {names[0]}".strip()
+    _block(stack[-1][1], name, block)
+
+
+def _block(parent: dict[str, Any], name: str, block: dict[str, Any]) -> None:
+    number, unique = 1, name
+    while unique in parent:
+        number += 1
+        unique = f"{name} #{number}"
+    parent[unique] = block
+
+
+def _add(block: dict[str, Any], words: list[str]) -> None:
+    if not words:
+        return
+    own = 2 if words[0] in _VARIABLES and len(words) > 2 else 1  # noqa: PLR2004 - `set $name value` is about $name
+    name, value = " ".join(words[:own]), " ".join(words[own:])
+    values = block.setdefault(name, [])
+    if isinstance(values, list):
+        values.append(value)
+    else:  # a block of that name stands there
+        block.setdefault(f"{name};", []).append(value)
+
+
+def _unquoted(word: str) -> str:
+    if word[:1] in {'"', "'"} and len(word) > 1 and word[-1] == word[0]:
+        return re.sub(r"\\(.)", r"\1", word[1:-1], flags=re.DOTALL)
+    return word
+
+
+_OPENING = re.compile(r"<([A-Za-z]\w*)\s*([^>]*)>?\s*")
+_CLOSING = re.compile(r"</\s*([A-Za-z]\w*)\s*>\s*")
+_APACHE_NAMED = frozenset({"setenv", "header", "requestheader", "rewritecond", "define", "proxypass"})
+
+
+def apache_tree(text: str) -> dict[str, Any]:
+    """Sections by name and arguments, directives by name; lines that end in a backslash go on."""
+    root: dict[str, Any] = {}
+    stack: list[tuple[str, dict[str, Any]]] = [("", root)]
+    for raw in re.sub(r"\\\r?\n", " ", text).splitlines():
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        if _CLOSING.fullmatch(line):
+            if len(stack) > 1:
+                name, block = stack.pop()
+                _block(stack[-1][1], name, block)
+        elif (opening := _OPENING.fullmatch(line)) is not None and len(stack) < _DEEPEST:
+            stack.append((f"{opening[1]} {opening[2]}".strip(), {}))
+        else:
+            words = line.split()
+            own = 2 if words[0].lower() in _APACHE_NAMED and len(words) > 2 else 1  # noqa: PLR2004 - as for nginx
+            block = stack[-1][1]
+            name = " ".join(words[:own])
+            values = block.setdefault(name, [])
+            if isinstance(values, list):
+                values.append(" ".join(words[own:]))
+    while len(stack) > 1:
+        name, block = stack.pop()
+        _block(stack[-1][1], name, block)
+    return root
