@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from infrastructor.formats.secrets import Masker
 from infrastructor.ids import uuid7
-from infrastructor.masking import mask_secrets
 from infrastructor.snapshot_store import (
     BlindTime,
     Change,
@@ -232,7 +232,8 @@ def _lines(version: Version) -> list[str]:
     if version.signature is None or version.holding is not Holding.CONTENT or b"\0" in (version.content or b""):
         return []
     try:
-        return mask_secrets((version.content or b"").decode().replace("\r\n", "\n")).split("\n")
+        text = (version.content or b"").decode().replace("\r\n", "\n")
+        return Masker().mask(version.config_type, text, version.path).text.split("\n")
     except UnicodeDecodeError:
         return []
 

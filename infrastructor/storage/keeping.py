@@ -21,7 +21,7 @@ def text_of(version: Version) -> Searchable | None:
     """What is searched of a file in this version."""
     if version.signature is None or version.holding is not Holding.CONTENT:
         return None
-    return searchable(version.content or b"")
+    return searchable(version.content or b"", version.config_type, version.path)
 
 
 def arguments(changed: Sequence[Changes], plan: Plan, texts: Mapping[UUID, Searchable | None]) -> list[Any]:

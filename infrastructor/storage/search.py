@@ -163,7 +163,7 @@ def _lines(rows: Iterable[Any], read: Mapping[bytes, bytes], letters: Sequence[s
         plain = plain_text(content)
         if plain is None or not has(plain.lower()):
             continue
-        for number, line in enumerate((masked_text(content) or "").split("\n"), 1):
+        for number, line in enumerate((masked_text(content, row["config_type"], row["path"]) or "").split("\n"), 1):
             key = (row["device_id"], row["path"], line)
             if key not in told and has(line.lower()):
                 told.add(key)

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
-from infrastructor.masking import mask_secrets
+from infrastructor.formats.kinds import TEXT
+from infrastructor.formats.secrets import Masker
 
 MAX_BYTES = 1 << 20
+_MASKER = Masker()  # without fingerprints: what lies in the database says nothing of a secret
 _MAX_GRAMS = 24  # of a question: more narrow nothing down and each costs a look-up
 
 
@@ -14,16 +16,16 @@ class Searchable:
     grams: str  # as PostgreSQL writes an array
 
 
-def searchable(content: bytes) -> Searchable | None:
+def searchable(content: bytes, kind: str = TEXT, path: str = "") -> Searchable | None:
     """The masked text with its pieces; None for what is binary or too big."""
-    text = masked_text(content)
+    text = masked_text(content, kind, path)
     return None if text is None else Searchable(text, "{" + ",".join(map(str, sorted(grams(text)))) + "}")
 
 
-def masked_text(content: bytes) -> str | None:
+def masked_text(content: bytes, kind: str = TEXT, path: str = "") -> str | None:
     """The text of a content without its secrets, lines ending in a line feed; None for what is no text."""
     text = plain_text(content)
-    return None if text is None else mask_secrets(text)
+    return None if text is None else _MASKER.mask(kind, text, path).text
 
 
 def plain_text(content: bytes) -> str | None:

@@ -109,7 +109,7 @@ async def config_search(ctx: Context, params: SearchParams) -> ConfigSearch:
     rows: list[SearchRow] = []
     size = 0
     for hit in found.hits:
-        row = _hit(ctx, hit, names.get(hit.snapshot.device_id, str(hit.snapshot.device_id)), ever=params.ever)
+        row = _hit(hit, names.get(hit.snapshot.device_id, str(hit.snapshot.device_id)), ever=params.ever)
         size += len(row.model_dump_json()) + 1
         if size > ROWS_BUDGET:
             return ConfigSearch(hits=rows, complete=False)
@@ -117,10 +117,8 @@ async def config_search(ctx: Context, params: SearchParams) -> ConfigSearch:
     return ConfigSearch(hits=rows, complete=found.complete)
 
 
-def _hit(ctx: Context, hit: SearchHit, device: str, *, ever: bool) -> SearchRow:
-    line = hit.line.strip()
-    # The store's masks have no fingerprints; a line is masked once more by its type, as far as a line alone tells.
-    line = ctx.masker.mask("text", line, hit.snapshot.path).text if "‹masked" not in line else line
+def _hit(hit: SearchHit, device: str, *, ever: bool) -> SearchRow:
+    line = hit.line.strip()  # the store masks before it searches
     extra: dict[str, Any] = {"version": hit.snapshot.id, "at": hit.snapshot.time} if ever else {}
     return SearchRow(
         device=device,

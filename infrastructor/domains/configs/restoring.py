@@ -62,6 +62,11 @@ async def config_restore(ctx: Context, params: RestoreParams) -> Restored:
     target = await _target(ctx, params.path, params.version)
     content = await _content(ctx, target)
     now = await read_file(ctx, params.path)
+    if now.exists and now.content is None:
+        raise ValidationFailed(
+            f"{params.path} has {now.size_bytes} bytes now: more than can be kept to put it back if something fails.",
+            hint="Move it away by other means first.",
+        )
     if params.expect is not None and params.expect != now.sha256:
         raise Conflict(
             f"{params.path} on {ctx.device.hostname} is another by now than when you looked.",
