@@ -6,54 +6,36 @@ Directives of one name are one list, in their order. Total: what cannot be read 
 """
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
+from infrastructor.formats import nginx
+
 _DEEPEST = 60
-_NGINX = re.compile(
-    r"""(?P<space>[\s\ufeff]+) | (?P<comment>\#[^\n]*) | (?P<sign>[{};])
-      | (?P<word>"(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*' | (?:[^\s;{}\\"'] | \\. | \$\{)(?:[^\s;{\\] | \\. | (?<=\$)\{)*)
-      | (?P<rest>.)""",
-    re.VERBOSE | re.DOTALL,
-)
 _VARIABLES = frozenset({"set", "fastcgi_param", "proxy_set_header", "add_header", "map", "env"})
 _SERVER = "server"
 
 
 def nginx_tree(text: str) -> dict[str, Any]:
     """Virtual servers are named by their `server_name`, or else by what they listen on."""
-    root: dict[str, Any] = {}
-    stack: list[tuple[str, dict[str, Any]]] = [("", root)]
-    words: list[str] = []
-    for match in _NGINX.finditer(text):
-        if match.lastgroup in {"space", "comment"}:
+    return _tree(nginx.read(text).directives)
+
+
+def _tree(directives: Iterable[nginx.Directive]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for directive in directives:
+        if directive.off:
             continue
-        piece = match[0]
-        if match.lastgroup != "sign":
-            words.append(_unquoted(piece) if match.lastgroup == "word" else piece)
-        elif piece == "{":
-            if len(stack) < _DEEPEST:
-                stack.append((" ".join(words), {}))
-            words = []
-        elif piece == ";":
-            _add(stack[-1][1], words)
-            words = []
-        else:
-            _add(stack[-1][1], words)
-            words = []
-            if len(stack) > 1:
-                _close(stack)
-    _add(stack[-1][1], words)
-    while len(stack) > 1:
-        _close(stack)
-    return root
-
-
-def _close(stack: list[tuple[str, dict[str, Any]]]) -> None:
-    name, block = stack.pop()
-    if name == _SERVER:
-        names = block.get("server_name") or block.get("listen") or [""]
-        name = f"{_SERVER} {names[0]}".strip()
-    _block(stack[-1][1], name, block)
+        if directive.block is None:
+            _add(tree, [directive.name, *directive.args])
+            continue
+        block = _tree(directive.block)
+        name = " ".join([directive.name, *directive.args])
+        if name == _SERVER:
+            names = block.get("server_name") or block.get("listen") or [""]
+            name = f"{_SERVER} {names[0]}".strip()
+        _block(tree, name, block)
+    return tree
 
 
 def _block(parent: dict[str, Any], name: str, block: dict[str, Any]) -> None:
@@ -74,12 +56,6 @@ def _add(block: dict[str, Any], words: list[str]) -> None:
         values.append(value)
     else:  # a block of that name stands there
         block.setdefault(f"{name};", []).append(value)
-
-
-def _unquoted(word: str) -> str:
-    if word[:1] in {'"', "'"} and len(word) > 1 and word[-1] == word[0]:
-        return re.sub(r"\\(.)", r"\1", word[1:-1], flags=re.DOTALL)
-    return word
 
 
 _OPENING = re.compile(r"<([A-Za-z]\w*)\s*([^>]*)>?\s*")
