@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from typing import Protocol
 
 from infrastructor.attach import attached_stores
 from infrastructor.cache.redis import RedisCacheManager
@@ -20,7 +21,7 @@ from infrastructor.ids import uuid7
 from infrastructor.memory import settle
 from infrastructor.ports import Device, DeviceRegistry, Interface, Transport
 from infrastructor.report import HealthSource
-from infrastructor.scheduler import Scheduler, collect_containers, collect_drives, collect_metrics
+from infrastructor.scheduler import Scheduler, collect_containers, collect_drives, collect_metrics, discover_configs
 from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.settings import Settings
 from infrastructor.snapshot_store import History
@@ -44,6 +45,7 @@ from infrastructor.storage.watches import PostgresWatchStore
 from infrastructor.tokens import Tokens, ensure_admin_token
 from infrastructor.watchers.configs import config_watchers
 from infrastructor.watchers.containers import ContainerWatcher
+from infrastructor.watchers.discovery import Discoverer
 from infrastructor.watchers.fleet import Watchers
 from infrastructor.watchers.listing import CONTAINER_ANSWERS, list_containers
 
@@ -52,6 +54,12 @@ logger = logging.getLogger(__name__)
 LOCAL_DEVICE = "local"
 _RETENTION_EVERY_S = 6 * 3600.0
 _SETTLE_EVERY_S = 3600.0
+
+
+class Runner(Protocol):
+    """What goes on until cancelled."""
+
+    async def run(self) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +142,12 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
         scheduler.every(_RETENTION_EVERY_S, "retention", partial(_apply_retention, database, settings))
         scheduler.every(_SETTLE_EVERY_S, "memory", _settle)
 
+        discoverer = Discoverer(devices, partial(discover_configs, service))
+
+        async def outdate(device: Device) -> None:
+            discoverer.touch(device)
+            await service.outdate(device.id, CONTAINER_ANSWERS)
+
         def watch(device: Device, _: None, connecting: asyncio.Semaphore) -> ContainerWatcher:
             return ContainerWatcher(
                 device,
@@ -141,7 +155,7 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
                 bus=events,
                 store=containers,
                 list_containers=partial(list_containers, ssh),
-                outdate=lambda device: service.outdate(device.id, CONTAINER_ANSWERS),
+                outdate=outdate,
                 connecting=connecting,
             )
 
@@ -154,9 +168,11 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
             snapshots=snapshots,
             watches=watches,
         )
-        wanted = [
-            one for one, asked in ((watchers, settings.watch_containers), (configs, settings.watch_configs)) if asked
-        ]
+        wanted: list[Runner] = [scheduler]
+        if settings.watch_containers:
+            wanted.append(watchers)
+        if settings.watch_configs:
+            wanted += [configs, discoverer] if settings.discover_configs else [configs]
         yield Application(
             settings=settings,
             service=service,
@@ -174,7 +190,7 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
             ).report,
             completions=COMPLETIONS,
             confirm_key=load_secret(settings.data_dir, "confirm"),
-            collect=partial(_collect, scheduler, wanted),
+            collect=partial(_collect, wanted),
         )
 
 
@@ -204,10 +220,9 @@ async def register_this_machine(devices: DeviceRegistry) -> None:
         logger.info("Another process registered this machine")
 
 
-async def _collect(scheduler: Scheduler, watchers: Sequence[Watchers]) -> None:
+async def _collect(runners: Sequence[Runner]) -> None:
     async with asyncio.TaskGroup() as group:
-        group.create_task(scheduler.run())
-        for each in watchers:
+        for each in runners:
             group.create_task(each.run())
 
 

@@ -6,7 +6,7 @@ Each job runs by itself: one that fails is logged once, and once more when it wo
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
@@ -83,6 +83,11 @@ async def collect_metrics(service: UnifiedDataCollectionService) -> None:
 async def collect_drives(service: UnifiedDataCollectionService) -> None:
     """Read the drives of every such device, so that their history grows."""
     await _sweep(service, "drive_health")
+
+
+async def discover_configs(service: UnifiedDataCollectionService, devices: Sequence[Device]) -> dict[str, str]:
+    """Find what is worth watching on some devices, as one audited sweep; the outcome by hostname."""
+    return await service.sweep(service.operation("config_watch_discover"), devices, SCHEDULER)
 
 
 async def _sweep(service: UnifiedDataCollectionService, operation: str) -> None:

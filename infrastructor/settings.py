@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     containers_interval_s: float = Field(default=60.0, description="How often containers are sampled; 0 turns it off.")
     watch_containers: bool = Field(default=True, description="Follow the events of container engines.")
     watch_configs: bool = Field(default=True, description="Keep every version of the configuration files watched.")
+    discover_configs: bool = Field(
+        default=True, description="Watch the configuration that is found on devices, not only what was asked for."
+    )
     watch_settle_ms: int = Field(default=30, ge=0, le=10_000, description="Quiet time before a written file is read.")
     watch_versions_per_s: float = Field(
         default=1.0, gt=0, description="Of a file that changes all the time; what is beyond is passed over."

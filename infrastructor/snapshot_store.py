@@ -103,6 +103,10 @@ class BlindTime:
     reason: str
 
 
+REFUSED = "refused"
+"""The source of a watch that says what discovery must leave alone, because somebody removed it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigWatch:
     """Something to watch on a device: a folder and what is in it, or one file. `source` says who wants it."""

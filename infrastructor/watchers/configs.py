@@ -7,7 +7,7 @@ from uuid import UUID
 
 from infrastructor.ports import AuditLog, Device, DeviceRegistry, SSHClient
 from infrastructor.settings import Settings
-from infrastructor.snapshot_store import ConfigWatch, SnapshotStore, WatchStore
+from infrastructor.snapshot_store import REFUSED, ConfigWatch, SnapshotStore, WatchStore
 from infrastructor.watchers.files import RemoteFileWatcher
 from infrastructor.watchers.fleet import Watchers
 from infrastructor.watchers.inotify import WatchOptions
@@ -42,7 +42,8 @@ def config_watchers(
     async def subjects() -> Mapping[UUID, tuple[ConfigWatch, ...]]:
         found: defaultdict[UUID, list[ConfigWatch]] = defaultdict(list)
         for watch in await watches.watches():
-            found[watch.device_id].append(watch)
+            if watch.source != REFUSED:
+                found[watch.device_id].append(watch)
         return {
             device_id: tuple(sorted(mine, key=lambda watch: (watch.path, watch.source)))
             for device_id, mine in found.items()

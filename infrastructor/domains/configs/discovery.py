@@ -1,14 +1,13 @@
 """What is worth watching on a device, from where people keep configuration and from what its containers mount. Pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from posixpath import basename, dirname, normpath
 from uuid import UUID
 
 from infrastructor.domains.devices.models import ConfigPath
 from infrastructor.snapshot_store import ConfigWatch
 
-USER = "user"
 COMPOSE_FILES = ("*.yml", "*.yaml", ".env", "*.env")
 CONFIG_FILES = (
     *("*.conf", "*.cfg", "*.cnf", "*.ini", "*.env", ".env", "*.yml", "*.yaml", "*.json", "*.toml", "*.xml"),
@@ -60,9 +59,9 @@ def candidates(containers: Iterable[Mounting]) -> tuple[str, ...]:
 def watches(
     device_id: UUID, paths: Iterable[ConfigPath], containers: Sequence[Mounting], folders: Iterable[str]
 ) -> tuple[ConfigWatch, ...]:
-    """What to watch, each path once, the more telling source first. `folders`: which candidates are folders."""
+    """What to watch, each path once for a source. `folders`: which candidates are folders."""
     known = frozenset(folders)
-    found: dict[tuple[str, bool], ConfigWatch] = {}
+    found: dict[tuple[str, str], ConfigWatch] = {}
     for path, source, recursive, include in (
         *_of_swag(paths, containers),
         *_of_compose(paths, containers),
@@ -70,7 +69,8 @@ def watches(
         *_of_mounts(containers, known),
     ):
         watch = ConfigWatch(device_id=device_id, path=path, source=source, recursive=recursive, include=include)
-        found.setdefault((path, recursive), watch)
+        other = found.get((path, source))
+        found[path, source] = watch if other is None else _joined(watch, other)
     return tuple(watch for watch in found.values() if not _covered(watch, found.values()))
 
 
@@ -138,6 +138,12 @@ def _sensible(path: str) -> bool:
 
 def _is_config(name: str) -> bool:
     return any(name.endswith(pattern.removeprefix("*")) for pattern in CONFIG_FILES)
+
+
+def _joined(one: ConfigWatch, other: ConfigWatch) -> ConfigWatch:
+    """All that either of two watches of a path wants."""
+    both = tuple(dict.fromkeys((*other.include, *one.include))) if one.include and other.include else ()
+    return replace(one, recursive=one.recursive or other.recursive, include=both)
 
 
 def _covered(watch: ConfigWatch, others: Iterable[ConfigWatch]) -> bool:

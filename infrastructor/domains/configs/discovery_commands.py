@@ -72,7 +72,7 @@ class QueryMounts(EngineQuery[tuple[Mounting, ...]]):
 
 
 @dataclass(frozen=True)
-class FindFolders(Command[frozenset[str]]):
+class FindFolders(Command[tuple[str, ...]]):
     """Which of some paths are folders."""
 
     script = """for path do [ -d "$path" ] && printf '%s\\n' "$path"; done; true"""
@@ -81,8 +81,8 @@ class FindFolders(Command[frozenset[str]]):
     timeout = timedelta(seconds=15)
     paths: tuple[str, ...]
 
-    def parse(self, output: CommandOutput) -> frozenset[str]:
-        return frozenset(output.text.splitlines())
+    def parse(self, output: CommandOutput) -> tuple[str, ...]:
+        return tuple(output.text.splitlines())
 
 
 def from_lines(body: bytes) -> tuple[Mounting, ...]:

@@ -65,6 +65,16 @@ class WatchChange(Result):
     message: str = Field(description="What is true now.")
 
 
+class Discovery(Result):
+    """What of a device is worth watching, and is watched."""
+
+    device: str = Field(description="Device name.")
+    found: dict[str, list[str]] = Field(description="Folders by what they belong to: swag, compose, appdata, …")
+    added: list[str] = Field(description="Of them, those that were not watched before.")
+    refused: list[str] = Field(description="Left alone because config_watch_remove said so.")
+    problem: str | None = Field(description="Why containers could not be asked, where there are any.")
+
+
 class FileRow(Result):
     """A file at a time."""
 

@@ -1,16 +1,28 @@
 """What is watched of a device's files."""
 
+from collections.abc import Sequence
+from datetime import timedelta
+
 from pydantic import Field
 
-from infrastructor.domains.configs.models import ConfigPath, WatchChange, WatchList, WatchRow
-from infrastructor.errors import DeviceNotFound
-from infrastructor.operation import PLAIN, Context, DeviceName, DeviceParams, Params, operation
+from infrastructor.domains.configs.discovery import candidates, watches
+from infrastructor.domains.configs.discovery_commands import (
+    FindFolders,
+    InspectMounts,
+    PodmanInspectMounts,
+    QueryMounts,
+)
+from infrastructor.domains.configs.models import ConfigPath, Discovery, WatchChange, WatchList, WatchRow
+from infrastructor.domains.devices.commands import FindConfigs
+from infrastructor.errors import CommandNotAvailable, DataCollectionError, DeviceNotFound
+from infrastructor.operation import PLAIN, Cache, CachedParams, Context, DeviceName, DeviceParams, Params, operation
 from infrastructor.paging import Cursor, Limit, page_within
 from infrastructor.ports import Device, Effect
-from infrastructor.snapshot_store import ConfigWatch
+from infrastructor.snapshot_store import REFUSED, ConfigWatch
 
 USER = "user"
 _MOST_PATTERNS = 50
+_MOST_ADDED = 100
 
 
 class WatchListParams(Params):
@@ -81,6 +93,7 @@ async def config_watch_add(ctx: Context, params: WatchAddParams) -> WatchChange:
         include=params.include,
         exclude=params.exclude,
     )
+    await ctx.watches.remove_watch(ctx.device.id, params.path, REFUSED)
     new = await ctx.watches.add_watch(watch)
     return WatchChange(
         device=ctx.device.hostname,
@@ -106,11 +119,62 @@ class WatchRemoveParams(DeviceParams):
 async def config_watch_remove(ctx: Context, params: WatchRemoveParams) -> WatchChange:
     """Stop watching a folder or file. Its history stays, and can still be asked."""
     gone = await ctx.watches.remove_watch(ctx.device.id, params.path, params.source)
+    if gone and params.source not in {USER, REFUSED}:
+        await ctx.watches.add_watch(ConfigWatch(device_id=ctx.device.id, path=params.path, source=REFUSED))
     return WatchChange(
         device=ctx.device.hostname,
         path=params.path,
         changed=gone,
-        message="It is no longer watched; its history stays."
+        message=_removed(params.source)
         if gone
         else f"It was not watched for {params.source!r}; config_watch_list tells what is.",
     )
+
+
+def _removed(source: str) -> str:
+    if source == REFUSED:
+        return "Discovery may watch it again."
+    if source == USER:
+        return "It is no longer watched; its history stays."
+    return "It is no longer watched, and discovery leaves it alone; its history stays."
+
+
+class DiscoverParams(CachedParams):
+    """Input of config_watch_discover."""
+
+
+@operation(
+    name="config_watch_discover",
+    effect=Effect.READ,
+    route="GET /api/configs/{device}/discovery",
+    cache=Cache("config_discovery", timedelta(hours=1)),
+    commands=(FindConfigs, FindFolders, InspectMounts, PodmanInspectMounts),
+    queries=(QueryMounts,),
+)
+async def config_watch_discover(ctx: Context, params: DiscoverParams) -> Discovery:
+    """Find the configuration of a device and watch it: SWAG, stacks, mounted files, nginx, Apache, Traefik."""
+    paths = await ctx.run(FindConfigs())
+    try:
+        containers = (await ctx.ask(QueryMounts())).value
+        problem = None
+    except DataCollectionError as error:  # without an engine there is still the rest
+        containers, problem = (), None if isinstance(error, CommandNotAvailable) else error.one_line()
+    asked = candidates(containers)
+    folders = await ctx.run(FindFolders(asked)) if asked else ()
+    known = {(watch.path, watch.source): watch for watch in await ctx.watches.watches(ctx.device.id)}
+    found = [one for one in watches(ctx.device.id, paths, containers, folders) if (one.path, REFUSED) not in known]
+    added = [one.path for one in found if (one.path, one.source) not in known]
+    for one in found:
+        if known.get((one.path, one.source)) != one:
+            await ctx.watches.add_watch(one)
+    return Discovery(
+        device=ctx.device.hostname,
+        found={source: sorted(one.path for one in found if one.source == source) for source in _sources(found)},
+        added=sorted(added)[:_MOST_ADDED],
+        refused=sorted(path for path, source in known if source == REFUSED),
+        problem=problem,
+    )
+
+
+def _sources(found: Sequence[ConfigWatch]) -> list[str]:
+    return sorted({one.source for one in found})
