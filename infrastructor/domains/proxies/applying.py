@@ -15,6 +15,7 @@ from infrastructor.domains.configs.file_commands import ABSENT
 from infrastructor.domains.configs.files import FILE_COMMANDS, move_file, remove_file, write_file
 from infrastructor.domains.containers.reach import run
 from infrastructor.domains.proxies.commands import CheckNginx, PodmanCheckNginx, PodmanReloadNginx, ReloadNginx
+from infrastructor.domains.proxies.history import announce
 from infrastructor.domains.proxies.parsers import NginxMessage, NginxTest
 from infrastructor.domains.proxies.place import Place
 from infrastructor.errors import CommandFailed, Conflict, InfrastructorError
@@ -120,6 +121,7 @@ async def carry_out(ctx: Context, place: Place, steps: Sequence[Step]) -> tuple[
     container = require_nginx(ctx, place)
     before = await _judged(ctx, container)
     _check_before(ctx, place, before, steps)
+    await announce(ctx, [side for step in steps for side in step.sides])
     done: list[Step] = []
     doing: Step | None = None
     try:

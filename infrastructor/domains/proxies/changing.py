@@ -1,6 +1,7 @@
 """Operations that make proxies, and switch them on and off."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -170,6 +171,14 @@ class RemoveParams(DestroyParams):
     swag: Swag | None = None
 
 
+@dataclass(frozen=True)
+class _Removal:
+    """What is to go, as it was when the plan was made or redeemed."""
+
+    place: Place
+    entry: Entry
+
+
 async def _plan_removal(ctx: Context, params: RemoveParams) -> PlanDraft:
     place, inventory = await load(ctx, params.swag)
     entry = find_entry(inventory, params.service, ctx.device.hostname, (State.ENABLED, State.DISABLED))
@@ -194,6 +203,7 @@ async def _plan_removal(ctx: Context, params: RemoveParams) -> PlanDraft:
         fingerprint=f"{path} {sha256} {entry.name.state.value}",
         reversible=same,
         commands=tuple(commands),
+        found=_Removal(place, entry),
     )
 
 
@@ -209,8 +219,8 @@ async def _plan_removal(ctx: Context, params: RemoveParams) -> PlanDraft:
 )
 async def proxy_config_remove(ctx: Context, params: RemoveParams) -> ProxyRemoved:
     """Delete a SWAG proxy configuration, enabled or disabled, after a plan. proxy_config_disable keeps the file."""
-    place, inventory = await load(ctx, params.swag)
-    entry = find_entry(inventory, params.service, ctx.device.hostname, (State.ENABLED, State.DISABLED))
+    found = ctx.planned(_Removal)
+    place, entry = found.place, found.entry
     step = _removal(place, entry)
     loaded = entry.name.state is State.ENABLED
     if loaded:

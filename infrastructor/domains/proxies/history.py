@@ -1,15 +1,16 @@
 """The seam to the history of configuration files: earlier samples out of it, fresh readings into it.
 
-`ctx.snapshots` is the `SnapshotStore`; a service that was given none has no history, and says so.
+A service that was given none has no history, and says so.
 """
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from hashlib import sha256
 
 from infrastructor.domains.proxies.inventory import Entry
 from infrastructor.domains.proxies.parsers import ConfigFile
 from infrastructor.domains.proxies.place import Place
-from infrastructor.errors import DatabaseOperationError
+from infrastructor.errors import DatabaseOperationError, InfrastructorError
 from infrastructor.formats.nginx import decode
 from infrastructor.formats.swag import version_of
 from infrastructor.operation import Context
@@ -22,11 +23,10 @@ _NANO = 1_000_000_000
 
 def store_of(ctx: Context) -> SnapshotStore | None:
     """The history, where this service keeps one."""
-    # By name, until the context declares it: a service may be built without.
-    found: SnapshotStore | None = getattr(ctx, "snapshots", None) or getattr(
-        getattr(ctx, "service", None), "snapshots", None
-    )
-    return found
+    try:
+        return ctx.snapshots
+    except InfrastructorError:
+        return None
 
 
 async def sample_of_version(ctx: Context, place: Place, entry: Entry, current: Entry | None) -> str | None:
@@ -49,6 +49,15 @@ async def sample_of_version(ctx: Context, place: Place, entry: Entry, current: E
         if version_of(text[:200]) == entry.version:
             return text
     return None
+
+
+async def announce(ctx: Context, sides: Iterable[tuple[str, bytes | None, bytes | None]]) -> None:
+    """Tell the history which contents this operation is about to write, or to put back, so that they count as ours."""
+    store = store_of(ctx)
+    for path, *contents in sides if store is not None else ():
+        for content in contents:
+            if content is not None and store is not None:
+                await store.expect(ctx.device.id, path, sha256(content).hexdigest(), ctx.operation_id)
 
 
 async def hand_over(ctx: Context, place: Place, files: Iterable[ConfigFile]) -> int | None:

@@ -16,6 +16,7 @@ from tests.support import swag as support
 from tests.support.containers import Host
 from tests.support.docker import DockerEngine
 from tests.support.sshd import Sshd
+from tests.support.wait import until
 
 NETWORK = "proxynet"
 
@@ -60,6 +61,12 @@ class Swag:
                 with connection.getresponse() as reply:
                     return reply.status, reply.read().decode()
 
+    def serves(self) -> bool:
+        try:
+            return self.get("any.example.test", "/alive") == (200, "alive\n")
+        except OSError:
+            return False
+
     def serve(self, name: str, port: int, *options: str, address: str = "0.0.0.0") -> None:
         """A container that answers on a port with its own name."""
         page = f"mkdir -p /www; echo {name} >/www/index.html; exec busybox httpd -f -p {address}:{port} -h /www"
@@ -76,5 +83,7 @@ async def swag(
     docker_engine.docker("network", "create", NETWORK)
     options = ("--network", NETWORK, "-v", f"{tmp_path / 'swag'}:/config")
     host.run("swag", "nginx", "-g", "daemon off;", options=options, image=swag_image)
-    yield Swag(host, nginx)
+    found = Swag(host, nginx)
+    await until(found.serves, 20)  # what a test writes too early would keep nginx from starting
+    yield found
     docker_engine.remove_all()

@@ -6,7 +6,7 @@ import pytest
 
 from infrastructor.errors import NotFound
 from infrastructor.ports import CacheState
-from infrastructor.snapshot_store import Snapshot
+from tests.fake_history import fake_history
 from tests.integration.proxies.conftest import NETWORK, Swag
 from tests.support.swag import subdomain, subfolder
 
@@ -170,22 +170,6 @@ async def test_a_sync_tells_what_changed_since_the_last(swag: Swag) -> None:
     )
 
 
-class OldSamples:
-    """A history that remembers one earlier sample."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    async def history(self, **wanted: Any) -> list[Snapshot]:
-        class Kept:
-            content_hash = "old"
-
-        return [Kept()]  # type: ignore[list-item]
-
-    async def contents(self, hashes: Any) -> dict[str, bytes]:
-        return {"old": self.text.encode()}
-
-
 async def test_a_newer_sample_is_merged_into_what_was_customised(swag: Swag) -> None:
     old = subdomain("sonarr", 8989, version="2024/01/01")
     mine = old.replace("client_max_body_size 0", "client_max_body_size 10g")
@@ -197,9 +181,17 @@ async def test_a_newer_sample_is_merged_into_what_was_customised(swag: Swag) -> 
     assert (found.sample.outdated, found.sample.customised, found.sample.merge) == (True, True, "no_base")
     assert [one.code for one in found.problems] == ["upstream_missing", "outdated"]
 
-    swag.host.service.snapshots = OldSamples(old)  # type: ignore[attr-defined]
+    history = swag.host.service.history = fake_history()
+    sample = swag.confs / "sonarr.subdomain.conf.sample"
+    sample.write_text(old)
+    kept = await swag.ask("proxy_config_sync")
+    assert kept.versions_kept == kept.files
+    sample.write_text(new)
+    assert (await swag.ask("proxy_config_sync")).versions_kept == 1
+    assert len(await history.snapshots.history(path=str(sample))) == 2
     found = await swag.ask("proxy_config_get", service="sonarr.subdomain")
     assert (found.sample.merge, "+        proxy_buffering off;" in found.sample.merge_diff) == ("clean", True)
     done = await swag.ask("proxy_config_enable", service="sonarr.subdomain", merge=True)
     assert done.changed
+    assert {str(path)} == {written for _, written, _ in history.snapshots.expected}  # type: ignore[attr-defined]
     assert path.read_text() == new.replace("client_max_body_size 0", "client_max_body_size 10g")
