@@ -101,7 +101,7 @@ async def test_a_new_stack_is_watched_from_its_first_container_on(
         async def changed() -> list[str]:
             return [] if len(found := await versions()) < 2 else list(found[0].what)
 
-        assert await eventually(changed) == ["service web: image 1 → 2"]
+        assert await eventually(changed) == ["service web: image web 1 → 2"]
 
         # Somebody does not want it: discovery leaves it alone from then on.
         gone = await ask(application, "config_watch_remove", device="nas", path=str(file.parent), source="compose")
