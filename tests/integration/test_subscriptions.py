@@ -49,6 +49,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         containers_interval_s=0,
         drives_interval_s=0,
         watch_containers=False,
+        discover_configs=False,
         api_port=free_port(),
         mcp_port=free_port(),
     )
@@ -232,7 +233,7 @@ async def test_a_file_changed_on_a_device_is_told_at_every_door(
             async with asyncio.timeout(60):
                 assert (await anext(events)).kind == "config.create"
         told: dict[str, list[float]] = {"auto": [], "legacy": []}
-        uri = "events://recent"
+        uri = f"config://local{compose}"
         hears = {era: partial(_heard, told[era]) for era in told}
         async with (
             subscribed(mcp(server, token, "http"), "auto", hears["auto"], uri),
