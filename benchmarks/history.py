@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -39,7 +40,13 @@ from tests.support.programs import program
 from tests.support.sshd import Sshd
 
 US = Caller(principal="benchmark", role=Role.ADMIN, interface=Interface.CLI)
-OFF = {"metrics_interval_s": 0, "containers_interval_s": 0, "drives_interval_s": 0, "watch_containers": False}
+OFF = {
+    "metrics_interval_s": 0,
+    "containers_interval_s": 0,
+    "drives_interval_s": 0,
+    "watch_containers": False,
+    "discover_configs": False,
+}
 FLEET, SECONDS = 100, 20
 TREE = 10_000
 POLL_S = 2.0
@@ -180,10 +187,10 @@ async def watched(application: Application, trees: Sequence[tuple[Device, Path]]
 
 
 async def one_by_one(tree: Path, changes: int, wait: Callable[[Path, float], Awaitable[float]]) -> list[float]:
-    """Every other change by renaming over, as editors do; each waits for the one before."""
+    """Every other change by renaming over, as editors do; each waits for the one before. No file changes fast."""
     times = []
     for number in range(changes):
-        path = tree / f"{number % 20}.conf"
+        path = tree / f"{number % 60}.conf"
         started = time.perf_counter()
         write(path, number)
         times.append(await wait(path, started))
@@ -318,18 +325,20 @@ async def by_inotifywait(tree: Path, sshd: Sshd, changes: int) -> list[float]:
     async with asyncssh.connect(
         "127.0.0.1", sshd.port, username="root", client_keys=[str(sshd.login_key)], known_hosts=None, config=None
     ) as connection:
-        command = f"exec inotifywait -m -r -q -e close_write,moved_to --format '%w%f' {tree}"
-        async with connection.create_process(command) as process:
-            await asyncio.sleep(1.0)
+        command = f"echo $$; exec inotifywait -m -r -q -e close_write,moved_to --format '%w%f' {tree}"
+        process = await connection.create_process(command)
+        pid = int(await process.stdout.readline())
+        await asyncio.sleep(1.0)
 
-            async def wait(path: Path, since: float) -> float:
-                async with asyncio.timeout(10):
-                    while (await process.stdout.readline()).strip() != str(path):
-                        pass
-                return (time.perf_counter() - since) * 1000
+        async def wait(path: Path, since: float) -> float:
+            async with asyncio.timeout(10):
+                while (await process.stdout.readline()).strip() != str(path):
+                    pass
+            return (time.perf_counter() - since) * 1000
 
-            times = await one_by_one(tree, changes, wait)
-            process.terminate()
+        times = await one_by_one(tree, changes, wait)
+        os.kill(pid, signal.SIGTERM)  # it is on this machine, and sshd passes no signals on
+        await process.wait()
     return times
 
 
