@@ -4,15 +4,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from infrastructor.snapshot_store import Holding, Signature, Snapshot, Version
+from infrastructor.events import GAP
+from infrastructor.ids import uuid7
+from infrastructor.snapshot_store import BlindTime, Holding, Signature, Snapshot, Version
 from infrastructor.storage.contents import Plan
 from infrastructor.storage.rows import CHANGES, HOLDINGS
 from infrastructor.storage.texts import Searchable, searchable
-from infrastructor.storage.versions import Changes, Kept, moment, original, signed_32, signed_64
+from infrastructor.storage.versions import Changes, Kept, moment, original, signed_32, signed_64, storable
 
 _CHANGE = {change: letter for letter, change in CHANGES.items()}
 _HOLDING = {holding: letter for letter, holding in HOLDINGS.items()}
-_INFO = 10
+_TOPIC = "configs"
+_INFO, _WARNING = 10, 20
 _MAX_TYPE = 100
 _INT = 2**63 - 1
 
@@ -126,6 +129,24 @@ def _version(kept: Kept, plan: Plan) -> dict[str, Any]:
     return row
 
 
+def gap_event(span: BlindTime) -> dict[str, Any]:
+    """Says that nobody watched; what was overwritten meanwhile is not known, so it is never complete."""
+    return {
+        "id": str(uuid7()),
+        "at": span.begin.isoformat(),
+        "severity": _WARNING,
+        "topic": _TOPIC,
+        "kind": GAP,
+        "subject": _TOPIC,
+        "data": {
+            "begin": span.begin.isoformat(),
+            "end": span.end.isoformat(),
+            "reason": storable(span.reason),
+            "complete": False,
+        },
+    }
+
+
 def _event(kept: Kept) -> dict[str, Any]:
     version = kept.seen.version
     data = {
@@ -139,7 +160,7 @@ def _event(kept: Kept) -> dict[str, Any]:
         "id": str(kept.seen.id),
         "at": kept.time.isoformat(),
         "severity": _INFO,
-        "topic": "configs",
+        "topic": _TOPIC,
         "kind": f"config.{kept.change.value.lower()}",
         "subject": kept.seen.path,
         "data": {key: value for key, value in data.items() if value is not None},

@@ -13,7 +13,7 @@ from infrastructor.snapshot_store import BlindTime, Head, Holding, Signature, Sn
 from infrastructor.storage import sql
 from infrastructor.storage.contents import Contents, Plan, Wanted, in_thread
 from infrastructor.storage.expected import ExpectedWrites
-from infrastructor.storage.keeping import arguments, snapshot_of, text_of
+from infrastructor.storage.keeping import arguments, gap_event, snapshot_of, text_of
 from infrastructor.storage.keys import Keyring
 from infrastructor.storage.pool import Database, sqlstate_of
 from infrastructor.storage.rows import head, known_of, snapshot, state_in
@@ -158,7 +158,8 @@ class PostgresSnapshotStore:
     # --- where nobody looked -------------------------------------------------------------------------
 
     async def add_blind(self, device_id: UUID, span: BlindTime) -> None:
-        await self._database.execute(SQL["add_blind"], device_id, span.begin, span.end, storable(span.reason))
+        reason = storable(span.reason)
+        await self._database.execute(SQL["add_blind"], device_id, span.begin, span.end, reason, gap_event(span))
 
     async def blind(self, device_id: UUID, since: datetime, until: datetime) -> Sequence[BlindTime]:
         return [BlindTime(**dict(row)) for row in await self._database.fetch(SQL["blind"], device_id, since, until)]

@@ -101,9 +101,16 @@ ORDER BY version.time DESC, version.id DESC LIMIT $7
 SELECT time FROM configuration_versions WHERE id = $1
 
 -- add_blind --
--- Keep a span in which nobody watched.
-INSERT INTO configuration_blind_times (device_id, begin_at, end_at, reason)
-SELECT id, $2, $3, $4 FROM devices WHERE id = $1 ON CONFLICT DO NOTHING
+-- Keep a span in which nobody watched, and tell of it; an empty one only marks a time.
+WITH device AS (
+    SELECT id, hostname FROM devices WHERE id = $1
+), kept AS (
+    INSERT INTO configuration_blind_times (device_id, begin_at, end_at, reason)
+    SELECT id, $2, $3, $4 FROM device ON CONFLICT DO NOTHING RETURNING begin_at, end_at
+)
+SELECT infrastructor_publish_events(
+    jsonb_build_array($5::jsonb || jsonb_build_object('device_id', device.id, 'device', device.hostname))
+) FROM device CROSS JOIN kept WHERE kept.begin_at < kept.end_at
 
 -- blind --
 -- Spans that touch a time.

@@ -1,6 +1,7 @@
 """Versions of files: what is kept of what a watcher saw, and what is answered for any time."""
 
 import asyncio
+import json
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infrastructor.errors import DeviceNotFound
+from infrastructor.events import Event, Severity
 from infrastructor.ids import uuid7
+from infrastructor.operation import ChangedBy
 from infrastructor.snapshot_store import BlindTime, Change, ConfigWatch, Holding, Snapshot, Version
 from infrastructor.storage.keys import Keyring
 from infrastructor.storage.pool import Database
@@ -310,6 +313,23 @@ async def test_each_version_is_an_event_of_the_same_transaction(
     await real.add(device, [saw("/b", "1", 3)])
     await real.add(device, [saw("/b", "1", 3)])
     assert await rows(dsn, "SELECT count(*) FROM events") == [(4,)]
+
+
+async def test_each_blind_time_is_an_event_of_the_same_transaction(
+    real: PostgresSnapshotStore, device: UUID, dsn: str
+) -> None:
+    span = BlindTime(begin=at(0), end=at(5), reason="connection lost \udcff\0")
+    for one in (span, span, BlindTime(begin=at(9), end=at(9), reason="stopped")):
+        await real.add_blind(device, one)
+    await real.add_blind(uuid7(), span)
+    assert [one.end for one in await real.blind(device, at(-1), at(99))] == [at(5), at(9)]
+    (found,) = await rows(dsn, "SELECT topic, kind, severity, device, device_id, subject, at, data FROM events")
+    assert tuple(found)[:-1] == ("configs", "watch.gap", 20, "nas", device, "configs", at(0))
+    data = json.loads(found["data"])
+    assert data.pop("reason").startswith("connection lost")
+    assert data == {"begin": at(0).isoformat(), "end": at(5).isoformat(), "complete": False}
+    gap = Event(**{**dict(found), "id": uuid7(), "severity": Severity.WARNING, "data": data})
+    assert ChangedBy(topic="configs", subject="path").may_have_missed(gap)
 
 
 SECRET = "Hunter2-Tr0ub4dor-Planted"
