@@ -9,6 +9,8 @@ from typing import Any
 from uuid import UUID
 
 from infrastructor.errors import DatabaseOperationError
+from infrastructor.formats import semantic
+from infrastructor.formats.kinds import as_text
 from infrastructor.ids import uuid7
 from infrastructor.masking import mask_secrets
 from infrastructor.snapshot_store import (
@@ -105,6 +107,7 @@ class FakeSnapshots:
             else None,
             target=version.target if now else None,
             reason=version.reason if now and version.holding is Holding.NONE else None,
+            classes=_classes(history[-1][1], version) if change is Change.MODIFY else (),
             operation_id=version.operation_id,
         )
         self.files.setdefault((device_id, version.path), []).append((snapshot, version))
@@ -156,6 +159,7 @@ class FakeSnapshots:
         under: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        about: str | None = None,
         before: UUID | None = None,
         limit: int = 100,
     ) -> Sequence[Snapshot]:
@@ -169,6 +173,7 @@ class FakeSnapshots:
             and (under is None or _is_under(name, under))
             and (since is None or one.time >= since)
             and (until is None or one.time < until)
+            and (about is None or about in _about(one))
         ]
         found.sort(key=lambda one: (one.time, one.id), reverse=True)
         if before is not None:
@@ -253,6 +258,17 @@ def _state(version: Version) -> tuple[Any, ...] | None:
     digest = _digest(version)
     reason = version.reason if version.holding is Holding.NONE else None
     return (version.holding, digest, signature.mode, signature.uid, signature.gid, version.target, reason)
+
+
+def _classes(before: Version, after: Version) -> tuple[str, ...]:
+    old, new = (as_text(one.content or b"") if one.holding is Holding.CONTENT else None for one in (before, after))
+    if old is None or new is None or old == new:
+        return ("other",)
+    return semantic.classes(after.config_type if after.config_type == before.config_type else "text", old, new)
+
+
+def _about(one: Snapshot) -> tuple[str, ...]:
+    return one.classes if one.change is Change.MODIFY else ("other",)
 
 
 def _digest(version: Version) -> str | None:

@@ -27,13 +27,18 @@ def text_of(version: Version) -> Searchable | None:
     return searchable(version.content or b"")
 
 
-def arguments(changed: Sequence[Changes], plan: Plan, texts: Mapping[UUID, Searchable | None]) -> list[Any]:
-    """The arguments behind the device's id, in their order."""
+def arguments(
+    changed: Sequence[Changes],
+    plan: Plan,
+    texts: Mapping[UUID, Searchable | None],
+    classes: Mapping[UUID, Sequence[str]],
+) -> list[Any]:
+    """The arguments behind the device's id, in their order. `texts` by file, `classes` by version."""
     kept = [one for file in changed for one in file.kept]
     text = {key: found for key, found in texts.items() if found is not None}
     return [
         [_file(file) for file in changed],
-        [_version(one, plan) for one in kept],
+        [_version(one, plan, classes.get(one.seen.id)) for one in kept],
         sorted(plan.used),
         plan.sealed_with,
         *plan.columns(),
@@ -44,7 +49,7 @@ def arguments(changed: Sequence[Changes], plan: Plan, texts: Mapping[UUID, Searc
     ]
 
 
-def snapshot_of(device_id: UUID, kept: Kept) -> Snapshot:
+def snapshot_of(device_id: UUID, kept: Kept, classes: Sequence[str]) -> Snapshot:
     """The version as it reads from now on."""
     version, state = kept.seen.version, kept.seen.state
     signature = version.signature
@@ -64,6 +69,7 @@ def snapshot_of(device_id: UUID, kept: Kept) -> Snapshot:
         modified_at=None if signature is None else moment(_whole(signature.mtime_ns)),
         target=original(state.target) if state and state.target is not None else None,
         reason=original(state.reason) if state and state.reason is not None else None,
+        classes=tuple(classes),
         operation_id=version.operation_id,
     )
 
@@ -104,7 +110,7 @@ def _signature(signature: Signature) -> dict[str, int]:
     }
 
 
-def _version(kept: Kept, plan: Plan) -> dict[str, Any]:
+def _version(kept: Kept, plan: Plan, classes: Sequence[str] | None) -> dict[str, Any]:
     version, state = kept.seen.version, kept.seen.state
     signature = version.signature
     row: dict[str, Any] = {
@@ -125,6 +131,7 @@ def _version(kept: Kept, plan: Plan) -> dict[str, Any]:
             "gid": signed_32(state.gid),
             "target": state.target,
             "reason": state.reason,
+            "classes": classes,
         }
     return row
 

@@ -77,6 +77,7 @@ CROSS JOIN LATERAL (
     WHERE one.file = file.id AND ($4::timestamptz IS NULL OR one.time >= $4)
       AND ($5::timestamptz IS NULL OR one.time < $5)
       AND ($6::timestamptz IS NULL OR one.time <= $6 AND (one.time, one.id) < ($6, $7::uuid))
+      AND ($9::text IS NULL OR COALESCE($9 = ANY(CASE one.change WHEN 'm' THEN one.classes ELSE '{other}' END), true))
     ORDER BY one.time DESC LIMIT $8
 ) AS version
 LEFT JOIN configuration_contents AS content ON content.id = version.content
@@ -94,6 +95,7 @@ WHERE ($1::uuid IS NULL OR file.path_key = $1)
   AND version.time >= COALESCE($3::timestamptz, '-infinity') AND version.time < COALESCE($4::timestamptz, 'infinity')
   AND version.time <= COALESCE($5::timestamptz, 'infinity')
   AND ($5::timestamptz IS NULL OR (version.time, version.id) < ($5, $6::uuid))
+  AND ($8::text IS NULL OR COALESCE($8 = ANY(CASE version.change WHEN 'm' THEN version.classes ELSE '{other}' END), true))
 ORDER BY version.time DESC, version.id DESC LIMIT $7
 
 -- time_of --
