@@ -5,7 +5,6 @@ outcome. Read `run` and `_carry_out` top to bottom to know what happens to a req
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import Collection, Coroutine, Mapping, Sequence
 from dataclasses import replace
@@ -36,6 +35,7 @@ from infrastructor.events import EventBus
 from infrastructor.flight import Flight, Flights
 from infrastructor.ids import uuid7
 from infrastructor.operation import Answer, DestroyParams, DeviceParams, Operation, Params, Result
+from infrastructor.outcome import exit_body, log_finished, milliseconds, new_record
 from infrastructor.plans import Plans
 from infrastructor.ports import (
     AuditLog,
@@ -59,8 +59,9 @@ from infrastructor.ports import (
 from infrastructor.protection import check_device
 from infrastructor.refusals import RefusalBudget
 from infrastructor.runs import Run, Runs
-from infrastructor.sanitize import clean, clean_json, suspicious
+from infrastructor.sanitize import clean
 from infrastructor.snapshot_store import History
+from infrastructor.sweep import Sweeps
 
 P = TypeVar("P", bound=Params)
 R = TypeVar("R", bound=Result)
@@ -108,9 +109,9 @@ class UnifiedDataCollectionService:
         self.runs = Runs(audit, cancels)
         self.plan_store = plans
         self.memory: dict[tuple[str, UUID], Any] = {}
-        self._swept: dict[tuple[str, UUID], str] = {}
         self._plans = Plans(plans, human_approval=human_approval)
         self._flights = Flights()
+        self._sweeps = Sweeps(self, flights=self._flights, handle=self._handle, finish=self._finish_shielded)
         self._background: set[asyncio.Task[Any]] = set()
         self._refusals = RefusalBudget()
 
@@ -148,7 +149,7 @@ class UnifiedDataCollectionService:
             params: Params = operation.params.model_validate(arguments)
         except ValidationError as error:
             failure = validation_failed(operation, error)
-            record = self._record(operation, caller, parent_id)
+            record = new_record(operation, caller, parent_id)
             record.params = {"invalid": failure.message}
             device = arguments.get("device")
             record.device = clean(device, 255) if isinstance(device, str) else None
@@ -161,7 +162,7 @@ class UnifiedDataCollectionService:
     ) -> Params:
         """Check that the caller may read this, who wants to be told when it changes. Audited; nothing runs."""
         params = await self._validated(operation, arguments, caller, None)
-        record = self._record(operation, caller, None, params)
+        record = new_record(operation, caller, None, params)
         record.operation, record.params = "resource_subscribe", {"uri": clean(uri, 1000)}
         await self._admit(operation, params, record)
         record.outcome = "ok"
@@ -189,7 +190,7 @@ class UnifiedDataCollectionService:
             params = operation.params.model_validate(arguments)
         except ValidationError:
             params = None
-        record = self._record(operation, caller, None, params)
+        record = new_record(operation, caller, None, params)
         device = arguments.get("device")
         record.device = clean(device, 255) if isinstance(device, str) else None
         try:
@@ -225,7 +226,7 @@ class UnifiedDataCollectionService:
         started: Started | None = None,
     ) -> Answer[R]:
         """Run an operation for a caller. Raises `InfrastructorError` kinds only; all of them are audited."""
-        record = self._record(operation, caller, parent_id, params)
+        record = new_record(operation, caller, parent_id, params)
         target = await self._admit(operation, params, record)
         context = RunContext(
             service=self, declared=operation, record=record, target=target, report=progress, started=started
@@ -296,7 +297,7 @@ class UnifiedDataCollectionService:
                 raise CommandTimeout(
                     f"{operation.name} took longer than {operation.deadline.total_seconds():g} s."
                 ) from error
-            body = self._exit_body(result)
+            body = exit_body(result)
             record.outcome = "ok"
         except asyncio.CancelledError:
             if run.cancelled_by is not None:
@@ -307,7 +308,7 @@ class UnifiedDataCollectionService:
                 await self._failed(record, cancelled, started)
                 raise cancelled from None
             record.outcome, record.error_code = "cancelled", "cancelled"
-            record.duration_ms = _milliseconds(started)
+            record.duration_ms = milliseconds(started)
             self._keep(asyncio.create_task(self.audit.finish(record)))
             raise
         except InfrastructorError as error:
@@ -326,7 +327,7 @@ class UnifiedDataCollectionService:
             failure.operation_id = str(record.operation_id)
             await self._failed(record, failure, started)
             raise failure from error
-        record.duration_ms = _milliseconds(started)
+        record.duration_ms = milliseconds(started)
         planned_only = record.details is not None and "planned" in record.details
         _note_cancel(run)
         if operation.effect is not Effect.READ and not planned_only:
@@ -335,7 +336,7 @@ class UnifiedDataCollectionService:
             await self.audit.finish(record)
         else:
             self.audit.note(record)
-        _log(operation, record)
+        log_finished(operation, record)
         return Answer(
             body=body,
             model=operation.result,
@@ -357,12 +358,6 @@ class UnifiedDataCollectionService:
         record.plan_id = await self._plans.redeem(params.plan_token, draft, record)
         return await operation.handler(replace(context, draft=draft), params)
 
-    def _exit_body(self, result: Result) -> bytes:
-        body = result.__pydantic_serializer__.to_json(result)
-        if suspicious(body):
-            body = json.dumps(clean_json(json.loads(body)), ensure_ascii=False, separators=(",", ":")).encode()
-        return body
-
     async def _join(self, flight: Flight[Answer[R]], record: AuditRecord, announce: Started | None) -> Answer[R]:
         started = perf_counter()
         try:
@@ -372,7 +367,7 @@ class UnifiedDataCollectionService:
                 answer = await flight.wait()
         except asyncio.CancelledError:
             record.outcome, record.error_code = "cancelled", "cancelled"
-            record.duration_ms = _milliseconds(started)
+            record.duration_ms = milliseconds(started)
             self.audit.note(record)
             raise
         except InfrastructorError as error:
@@ -380,12 +375,12 @@ class UnifiedDataCollectionService:
             own.operation_id = str(record.operation_id)
             record.outcome = "cancelled" if own.code == "cancelled" else "error"
             record.error_code, record.error_message = own.code, clean(own.message, 1000)
-            record.duration_ms = _milliseconds(started)
+            record.duration_ms = milliseconds(started)
             record.details = {"joined": error.operation_id}
             self.audit.note(record)
             raise own from error
         record.outcome = "ok"
-        record.duration_ms = _milliseconds(started)
+        record.duration_ms = milliseconds(started)
         record.details = {"joined": str(answer.operation_id)}
         self.audit.note(record)
         return Answer(
@@ -418,19 +413,6 @@ class UnifiedDataCollectionService:
         self._flights.outdate(device_id)
         for data_type in data_types:
             await self.cache.invalidate(data_type, str(device_id or "all"))
-
-    def _record(
-        self, operation: Operation[Any, Any], caller: Caller, parent_id: UUID | None, params: Params | None = None
-    ) -> AuditRecord:
-        return AuditRecord(
-            operation_id=uuid7(),
-            parent_id=parent_id,
-            operation=operation.name,
-            effect=operation.effect,
-            caller=caller,
-            started_at=datetime.now(UTC),
-            params={} if params is None else params.model_dump(mode="json", exclude={"plan_token"}),
-        )
 
     def offers(self, operation: Operation[Any, Any], interface: Interface) -> bool:
         """Whether a door may show and run it, roles aside."""
@@ -487,9 +469,9 @@ class UnifiedDataCollectionService:
         )
         record.outcome = "refused" if refused else _OUTCOMES.get(error.code, "error")
         record.error_code, record.error_message = error.code, clean(error.message, 1000)
-        record.duration_ms = _milliseconds(started)
+        record.duration_ms = milliseconds(started)
         await self._finish_shielded(record)
-        _log(self.operation(record.operation), record)
+        log_finished(self.operation(record.operation), record)
 
     async def _finish_shielded(self, record: AuditRecord) -> None:
         """The outcome is written even when the caller leaves now; a lost audit store must not hide the error."""
@@ -510,59 +492,8 @@ class UnifiedDataCollectionService:
             task.exception()
 
     async def sweep(self, operation: Operation[P, R], devices: Sequence[Device], caller: Caller) -> dict[str, str]:
-        """Run a READ operation on many devices under one audit record; outcome code by hostname.
-
-        A device has a row of its own only when it fails for the first time or works again.
-        """
-        record = self._record(operation, caller, None)
-        record.details = {"sweep": [device.hostname for device in devices]}
-        await self.audit.begin(record)
-        started = perf_counter()
-        outcomes = await asyncio.gather(*(self._sweep_one(operation, device, record) for device in devices))
-        failed = {device.hostname: code for device, code in zip(devices, outcomes, strict=True) if code != "ok"}
-        record.outcome = "ok"
-        record.duration_ms = _milliseconds(started)
-        record.details = {"devices": len(devices), "failed": failed}
-        await self._finish_shielded(record)
-        return dict(zip((device.hostname for device in devices), outcomes, strict=True))
-
-    async def _sweep_one(self, operation: Operation[P, R], device: Device, sweep: AuditRecord) -> str:
-        params = operation.params.model_validate({"device": device.hostname, "force_refresh": True})
-        record = self._record(operation, sweep.caller, sweep.operation_id, params)
-        record.device, record.device_id = device.hostname, device.id
-        context = RunContext(service=self, declared=operation, record=record, target=device)
-        started, collected_at = perf_counter(), datetime.now(UTC)
-        try:
-            with self._flights.alone(device.id) as flight:
-                async with asyncio.timeout(operation.deadline.total_seconds()):
-                    result = await self._handle(context, operation, params)
-        except (InfrastructorError, TimeoutError) as error:
-            code = error.code if isinstance(error, InfrastructorError) else CommandTimeout.code
-            record.outcome, record.error_code, record.error_message = "error", code, clean(str(error), 1000)
-        except Exception as error:
-            # A bug that one device brings out must not take the outcomes of all the others with it.
-            logger.exception("Operation broke", extra={"operation_id": str(record.operation_id)})
-            code = InfrastructorError.code
-            record.outcome, record.error_code, record.error_message = "error", code, f"broke: {type(error).__name__}"
-        else:
-            record.outcome = code = "ok"
-            if not flight.outdated:
-                await self._store(operation, record, self._exit_body(result), collected_at)
-        record.duration_ms = _milliseconds(started)
-        before = self._swept.get((operation.name, device.id), "ok")
-        self._swept[operation.name, device.id] = code
-        if code != before:
-            self.audit.note(record)
-        return code
-
-    async def _store(
-        self, operation: Operation[P, R], record: AuditRecord, body: bytes, collected_at: datetime
-    ) -> None:
-        if operation.cache is None:
-            return
-        key = CacheKey(data_type=operation.cache.data_type, device_id=str(record.device_id or "all"))
-        entry = CacheEntry(schema=operation.schema_fingerprint, collected_at=collected_at, body=body)
-        await self.cache.set(key, entry, operation.cache.ttl)
+        """Run a READ operation on many devices under one audit record; outcome code by hostname."""
+        return await self._sweeps.run(operation, devices, caller)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run something to its end in the background; `drain` waits for it."""
@@ -583,31 +514,7 @@ def _check_guarded(operation: Operation[Any, Any], params: Params, caller: Calle
             )
 
 
-def _log(operation: Operation[Any, Any], record: AuditRecord) -> None:
-    """One line for a run that ended; what went wrong is a warning."""
-    level = logging.INFO if record.outcome == "ok" else logging.WARNING
-    logger.log(
-        level,
-        "Operation finished",
-        extra={
-            "operation_id": str(record.operation_id),
-            "operation": record.operation,
-            "device_id": str(record.device_id) if record.device_id else None,
-            "data_type": operation.cache.data_type if operation.cache else None,
-            "execution_time_ms": round(record.duration_ms or 0.0, 2),
-            "cache_hit": record.cache is CacheState.HIT,
-            "outcome": record.outcome,
-            "error_code": record.error_code,
-            "source": record.caller.interface,
-        },
-    )
-
-
 def _note_cancel(run: Run) -> None:
     """Who wanted it stopped, whether or not that came in time."""
     if run.cancelled_by is not None:
         run.record.details = {**(run.record.details or {}), "cancelled_by": run.cancelled_by}
-
-
-def _milliseconds(started: float) -> float:
-    return (perf_counter() - started) * 1000

@@ -62,7 +62,10 @@ class Version:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A version as it is kept. `classes` says what the change is about: cosmetic, image, env, ports, …"""
+    """A version as it is kept.
+
+    `classes` says what a MODIFY is about: cosmetic, image, env, ports, …; none: it was not compared yet.
+    """
 
     id: UUID
     device_id: UUID
@@ -189,10 +192,14 @@ class SnapshotStore(Protocol):
         under: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        about: str | None = None,
         before: UUID | None = None,
         limit: int = 100,
     ) -> Sequence[Snapshot]:
-        """Snapshots newest first; `before` is the last one of the page before."""
+        """Snapshots newest first; `before` is the last one of the page before.
+
+        `about` leaves out those that are known to be about something else; creation and deletion are about "other".
+        """
         ...
 
     async def search(
@@ -224,7 +231,9 @@ class SnapshotStore(Protocol):
         """
         ...
 
-    async def add_blind(self, device_id: UUID, span: BlindTime) -> None: ...
+    async def add_blind(self, device_id: UUID, span: BlindTime) -> None:
+        """Keep it once. One that is not empty is an event `watch.gap` of topic `configs`, of the same transaction."""
+        ...
 
     async def blind(self, device_id: UUID, since: datetime, until: datetime) -> Sequence[BlindTime]: ...
 

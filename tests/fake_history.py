@@ -5,26 +5,8 @@ from dataclasses import replace
 from uuid import UUID
 
 from infrastructor.formats.secrets import Masker
-from infrastructor.snapshot_store import Baseline, History, Snapshot, Version
+from infrastructor.snapshot_store import Baseline, History
 from tests.fake_snapshots import FakeSnapshots, FakeWatches
-
-
-class FakeExpectingSnapshots(FakeSnapshots):
-    """A store that knows what operations of ours are about to write."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.expected: dict[tuple[UUID, str, str], UUID] = {}
-
-    async def add(self, device_id: UUID, versions: Sequence[Version]) -> Sequence[Snapshot]:
-        return await super().add(device_id, [self._claimed(device_id, version) for version in versions])
-
-    def _claimed(self, device_id: UUID, version: Version) -> Version:
-        ours = self.expected.get((device_id, version.path, version.content_hash or ""))
-        return version if ours is None or version.operation_id else replace(version, operation_id=ours)
-
-    async def expect(self, device_id: UUID, path: str, content_hash: str, operation_id: UUID) -> None:
-        self.expected[device_id, path, content_hash] = operation_id
 
 
 class FakeBaselines:
@@ -50,7 +32,7 @@ class FakeBaselines:
 def fake_history() -> History:
     """Empty stores, with a key of its own for fingerprints."""
     return History(
-        snapshots=FakeExpectingSnapshots(),
+        snapshots=FakeSnapshots(),
         watches=FakeWatches(),
         baselines=FakeBaselines(),
         masker=Masker(b"fingerprints of a test"),

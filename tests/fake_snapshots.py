@@ -8,6 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from infrastructor.errors import DatabaseOperationError
+from infrastructor.formats import semantic
+from infrastructor.formats.kinds import as_text
 from infrastructor.formats.secrets import Masker
 from infrastructor.ids import uuid7
 from infrastructor.snapshot_store import (
@@ -27,16 +30,29 @@ File = tuple[UUID, str]
 
 
 class FakeSnapshots:
-    """SnapshotStore over lists: every version of a file in order."""
+    """SnapshotStore over lists: every version of a file in order.
+
+    `away`: PostgreSQL is not there. `kept`: all snapshots in order; `stored`: the newest of each path that is there.
+    """
 
     def __init__(self) -> None:
+        self.away = False
+        self.kept: list[Snapshot] = []
+        self.stored: dict[str, Snapshot] = {}
+        self.expected: dict[tuple[UUID, str, str], UUID] = {}
         self.files: dict[File, list[tuple[Snapshot, Version]]] = {}
         self.newest: dict[File, Version] = {}  # as last seen, for the signature
         self.raw: dict[str, bytes] = {}
         self.blinds: list[tuple[UUID, BlindTime]] = []
         self.added: set[tuple[UUID, str, datetime, tuple[Any, ...] | None, int]] = set()
 
+    def _check(self) -> None:
+        if self.away:
+            raise DatabaseOperationError("PostgreSQL is away.")
+
     async def add(self, device_id: UUID, versions: Sequence[Version]) -> Sequence[Snapshot]:
+        self._check()
+        versions = [self._claimed(device_id, version) for version in versions]
         again: dict[Any, int] = {}
         names = []
         for version in versions:
@@ -49,7 +65,15 @@ class FakeSnapshots:
             if place > last.get(version.path, -1) and (snapshot := self._keep(device_id, version)):
                 kept.append(snapshot)
                 self.added.add(name)
+                self.kept.append(snapshot)
+                self.stored[snapshot.path] = snapshot
+                if snapshot.change is Change.DELETE:
+                    del self.stored[snapshot.path]
         return kept
+
+    def _claimed(self, device_id: UUID, version: Version) -> Version:
+        ours = self.expected.get((device_id, version.path, _digest(version) or ""))
+        return version if ours is None or version.operation_id else replace(version, operation_id=ours)
 
     def _keep(self, device_id: UUID, version: Version) -> Snapshot | None:
         history = self.files.get((device_id, version.path), [])
@@ -83,12 +107,14 @@ class FakeSnapshots:
             else None,
             target=version.target if now else None,
             reason=version.reason if now and version.holding is Holding.NONE else None,
+            classes=_classes(history[-1][1], version) if change is Change.MODIFY else (),
             operation_id=version.operation_id,
         )
         self.files.setdefault((device_id, version.path), []).append((snapshot, version))
         return snapshot
 
     async def heads(self, device_id: UUID) -> Sequence[Head]:
+        self._check()
         found = []
         for (owner, path), history in sorted(
             self.files.items(), key=lambda item: item[0][1].encode("utf-8", "replace")
@@ -108,6 +134,7 @@ class FakeSnapshots:
         return found
 
     async def at(self, device_id: UUID, path: str, time: datetime) -> Snapshot | None:
+        self._check()
         known = [one for one, _ in self.files.get((device_id, path), []) if one.time <= time]
         return known[-1] if known else None
 
@@ -115,11 +142,13 @@ class FakeSnapshots:
         return [one for one in await self.fleet(time, [device_id]) if _is_under(one.path, under)]
 
     async def fleet(self, time: datetime, device_ids: Collection[UUID] | None = None) -> Sequence[Snapshot]:
+        self._check()
         found = [await self.at(*file, time) for file in self.files if device_ids is None or file[0] in device_ids]
         there = [one for one in found if one is not None and one.change is not Change.DELETE]
         return sorted(there, key=lambda one: (one.device_id.int, one.path))
 
     async def find(self, snapshot_id: UUID) -> Snapshot | None:
+        self._check()
         return next((one for history in self.files.values() for one, _ in history if one.id == snapshot_id), None)
 
     async def history(
@@ -130,9 +159,11 @@ class FakeSnapshots:
         under: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        about: str | None = None,
         before: UUID | None = None,
         limit: int = 100,
     ) -> Sequence[Snapshot]:
+        self._check()
         found = [
             one
             for (owner, name), history in self.files.items()
@@ -142,6 +173,7 @@ class FakeSnapshots:
             and (under is None or _is_under(name, under))
             and (since is None or one.time >= since)
             and (until is None or one.time < until)
+            and (about is None or about in _about(one))
         ]
         found.sort(key=lambda one: (one.time, one.id), reverse=True)
         if before is not None:
@@ -159,6 +191,7 @@ class FakeSnapshots:
         under: str | None = None,
         limit: int = 100,
     ) -> SearchResult:
+        self._check()
         pattern = re.compile(query if regex else re.escape(query), re.IGNORECASE)
         hits = []
         for (owner, path), history in sorted(self.files.items(), key=lambda item: (item[0][0].int, item[0][1])):
@@ -177,13 +210,20 @@ class FakeSnapshots:
         return SearchResult(hits=tuple(hits[:limit]), complete=len(hits) <= limit, searched_files=searched)
 
     async def contents(self, hashes: Collection[str]) -> Mapping[str, bytes]:
+        self._check()
         return {one: self.raw[one] for one in hashes if one in self.raw}
 
+    async def expect(self, device_id: UUID, path: str, content_hash: str, operation_id: UUID) -> None:
+        self._check()
+        self.expected[device_id, path, content_hash] = operation_id
+
     async def add_blind(self, device_id: UUID, span: BlindTime) -> None:
+        self._check()
         if (device_id, span) not in self.blinds:
             self.blinds.append((device_id, span))
 
     async def blind(self, device_id: UUID, since: datetime, until: datetime) -> Sequence[BlindTime]:
+        self._check()
         spans = [span for owner, span in self.blinds if owner == device_id and span.begin < until and span.end > since]
         return sorted(spans, key=lambda span: span.begin)
 
@@ -215,11 +255,26 @@ def _state(version: Version) -> tuple[Any, ...] | None:
     signature = version.signature
     if signature is None:
         return None
-    digest = version.content_hash if version.holding is Holding.DIGEST else None
-    if version.holding is Holding.CONTENT:
-        digest = hashlib.sha256(version.content or b"").hexdigest()
+    digest = _digest(version)
     reason = version.reason if version.holding is Holding.NONE else None
     return (version.holding, digest, signature.mode, signature.uid, signature.gid, version.target, reason)
+
+
+def _classes(before: Version, after: Version) -> tuple[str, ...]:
+    old, new = (as_text(one.content or b"") if one.holding is Holding.CONTENT else None for one in (before, after))
+    if old is None or new is None or old == new:
+        return ("other",)
+    return semantic.classes(after.config_type if after.config_type == before.config_type else "text", old, new)
+
+
+def _about(one: Snapshot) -> tuple[str, ...]:
+    return one.classes if one.change is Change.MODIFY else ("other",)
+
+
+def _digest(version: Version) -> str | None:
+    if version.signature is not None and version.holding is Holding.CONTENT:
+        return hashlib.sha256(version.content or b"").hexdigest()
+    return version.content_hash if version.holding is Holding.DIGEST else None
 
 
 def _size(version: Version) -> int | None:

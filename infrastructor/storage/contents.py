@@ -49,6 +49,7 @@ class Plan:
     ids: dict[Digest, int] = field(default_factory=dict)
     used: set[int] = field(default_factory=set)
     rows: list[tuple[int, Digest, int | None, int, int, bytes | None]] = field(default_factory=list)
+    raw: dict[Digest, bytes] = field(default_factory=dict)  # what was read or is new; not all of it
 
     def columns(self) -> list[Any]:
         return [list(column) for column in zip(*self.rows, strict=True)] if self.rows else [[]] * 6
@@ -176,7 +177,7 @@ def _fill(
     A chain that is as long as it may be goes on from its first content instead: in most files that still saves more
     than beginning again.
     """
-    raw: dict[Digest, bytes] = {}
+    raw = plan.raw
     depths: dict[Digest, int] = {}
     roots: dict[Digest, Digest] = {}
 

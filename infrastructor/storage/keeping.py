@@ -4,15 +4,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from infrastructor.snapshot_store import Holding, Signature, Snapshot, Version
+from infrastructor.events import GAP
+from infrastructor.ids import uuid7
+from infrastructor.snapshot_store import BlindTime, Holding, Signature, Snapshot, Version
 from infrastructor.storage.contents import Plan
 from infrastructor.storage.rows import CHANGES, HOLDINGS
 from infrastructor.storage.texts import Searchable, searchable
-from infrastructor.storage.versions import Changes, Kept, moment, original, signed_32, signed_64
+from infrastructor.storage.versions import Changes, Kept, moment, original, signed_32, signed_64, storable
 
 _CHANGE = {change: letter for letter, change in CHANGES.items()}
 _HOLDING = {holding: letter for letter, holding in HOLDINGS.items()}
-_INFO = 10
+_TOPIC = "configs"
+_INFO, _WARNING = 10, 20
 _MAX_TYPE = 100
 _INT = 2**63 - 1
 
@@ -24,13 +27,18 @@ def text_of(version: Version) -> Searchable | None:
     return searchable(version.content or b"", version.config_type, version.path)
 
 
-def arguments(changed: Sequence[Changes], plan: Plan, texts: Mapping[UUID, Searchable | None]) -> list[Any]:
-    """The arguments behind the device's id, in their order."""
+def arguments(
+    changed: Sequence[Changes],
+    plan: Plan,
+    texts: Mapping[UUID, Searchable | None],
+    classes: Mapping[UUID, Sequence[str]],
+) -> list[Any]:
+    """The arguments behind the device's id, in their order. `texts` by file, `classes` by version."""
     kept = [one for file in changed for one in file.kept]
     text = {key: found for key, found in texts.items() if found is not None}
     return [
         [_file(file) for file in changed],
-        [_version(one, plan) for one in kept],
+        [_version(one, plan, classes.get(one.seen.id)) for one in kept],
         sorted(plan.used),
         plan.sealed_with,
         *plan.columns(),
@@ -41,7 +49,7 @@ def arguments(changed: Sequence[Changes], plan: Plan, texts: Mapping[UUID, Searc
     ]
 
 
-def snapshot_of(device_id: UUID, kept: Kept) -> Snapshot:
+def snapshot_of(device_id: UUID, kept: Kept, classes: Sequence[str]) -> Snapshot:
     """The version as it reads from now on."""
     version, state = kept.seen.version, kept.seen.state
     signature = version.signature
@@ -61,6 +69,7 @@ def snapshot_of(device_id: UUID, kept: Kept) -> Snapshot:
         modified_at=None if signature is None else moment(_whole(signature.mtime_ns)),
         target=original(state.target) if state and state.target is not None else None,
         reason=original(state.reason) if state and state.reason is not None else None,
+        classes=tuple(classes),
         operation_id=version.operation_id,
     )
 
@@ -101,7 +110,7 @@ def _signature(signature: Signature) -> dict[str, int]:
     }
 
 
-def _version(kept: Kept, plan: Plan) -> dict[str, Any]:
+def _version(kept: Kept, plan: Plan, classes: Sequence[str] | None) -> dict[str, Any]:
     version, state = kept.seen.version, kept.seen.state
     signature = version.signature
     row: dict[str, Any] = {
@@ -122,8 +131,27 @@ def _version(kept: Kept, plan: Plan) -> dict[str, Any]:
             "gid": signed_32(state.gid),
             "target": state.target,
             "reason": state.reason,
+            "classes": classes,
         }
     return row
+
+
+def gap_event(span: BlindTime) -> dict[str, Any]:
+    """Says that nobody watched; what was overwritten meanwhile is not known, so it is never complete."""
+    return {
+        "id": str(uuid7()),
+        "at": span.begin.isoformat(),
+        "severity": _WARNING,
+        "topic": _TOPIC,
+        "kind": GAP,
+        "subject": _TOPIC,
+        "data": {
+            "begin": span.begin.isoformat(),
+            "end": span.end.isoformat(),
+            "reason": storable(span.reason),
+            "complete": False,
+        },
+    }
 
 
 def _event(kept: Kept) -> dict[str, Any]:
@@ -139,7 +167,7 @@ def _event(kept: Kept) -> dict[str, Any]:
         "id": str(kept.seen.id),
         "at": kept.time.isoformat(),
         "severity": _INFO,
-        "topic": "configs",
+        "topic": _TOPIC,
         "kind": f"config.{kept.change.value.lower()}",
         "subject": kept.seen.path,
         "data": {key: value for key, value in data.items() if value is not None},

@@ -1,6 +1,7 @@
 """`SnapshotStore`: versions of files, for ever."""
 
 import asyncio
+import logging
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -9,22 +10,27 @@ from typing import Any
 from uuid import UUID
 
 from infrastructor.errors import DatabaseOperationError
-from infrastructor.snapshot_store import BlindTime, Head, Holding, Signature, Snapshot, Version
+from infrastructor.formats import semantic
+from infrastructor.snapshot_store import BlindTime, Change, Head, Holding, Signature, Snapshot, Version
 from infrastructor.storage import sql
 from infrastructor.storage.contents import Contents, Plan, Wanted, in_thread
 from infrastructor.storage.expected import ExpectedWrites
-from infrastructor.storage.keeping import arguments, snapshot_of, text_of
+from infrastructor.storage.keeping import arguments, gap_event, snapshot_of, text_of
 from infrastructor.storage.keys import Keyring
+from infrastructor.storage.meaning import Classify, classes_of, compared_bytes
 from infrastructor.storage.pool import Database, sqlstate_of
 from infrastructor.storage.rows import head, known_of, snapshot, state_in
 from infrastructor.storage.search import Search
 from infrastructor.storage.versions import Changes, Kept, Seen, State, changes, path_key, seen, storable
+
+logger = logging.getLogger(__name__)
 
 _RAW = sql.load("snapshots")
 SQL = {name: text.replace("{snapshot}", _RAW["snapshot"].partition("\n")[2]) for name, text in _RAW.items()}
 PATIENCE_S, BYTES_A_SECOND, VERSIONS_A_SECOND = 5.0, 1 << 20, 100  # of a machine that is slow
 TRIES = 30  # others may add versions of the same files, or contents of the same hash, at the same time
 PAUSE_S = 0.01
+SLOWER = 16  # than compressing it is to compare by meaning
 YIELD_EVERY = 2000  # rows made into snapshots before others may run
 _MOVED_ON, _NEW_KEY = "IF001", "IF002"
 _HASH = re.compile("[0-9a-f]{64}")
@@ -34,9 +40,10 @@ _AGAIN = (_MOVED_ON, _NEW_KEY, "40P01", "23505", "23P01")  # also a deadlock, an
 class PostgresSnapshotStore:
     """Over `configuration_files`, `_versions`, `_contents` and `_texts`; see migration 0008."""
 
-    def __init__(self, database: Database, keys: Keyring) -> None:
+    def __init__(self, database: Database, keys: Keyring, classify: Classify = semantic.classes) -> None:
         self._database = database
         self._contents = Contents(database, keys)
+        self._classify = classify
         self._expected = ExpectedWrites(database)
         self.expect = self._expected.expect
         self.search = Search(database, self._contents).search
@@ -71,13 +78,27 @@ class PostgresSnapshotStore:
         plan = await self._contents.plan([one for item in kept if (one := _wanted(item))], newest_key=newest_key)
         newest = [file.kept[-1].seen for file in changed if file.kept]
         texts = await in_thread(size, lambda: {item.path_key: text_of(item.version) for item in newest})
+        classes = await self._classes(kept, plan)
         timeout = PATIENCE_S + size / BYTES_A_SECOND + len(kept) / VERSIONS_A_SECOND
-        values = arguments(changed, plan, texts)
+        values = arguments(changed, plan, texts, classes)
         if not await self._database.fetchval(SQL["keep"], device_id, *values, timeout=timeout):
             return []  # the device was removed meanwhile, and its history with it
         self._count(changed, plan)
         order = {item.id: place for place, item in enumerate(items)}
-        return [snapshot_of(device_id, one) for one in sorted(kept, key=lambda one: order[one.seen.id])]
+        kept.sort(key=lambda one: order[one.seen.id])
+        return [snapshot_of(device_id, one, classes.get(one.seen.id, ())) for one in kept]
+
+    async def _classes(self, kept: Sequence[Kept], plan: Plan) -> dict[UUID, list[str]]:
+        """What the versions change: compared with what compressing them has read, and a content that came back."""
+        missing = {one.after for one in kept if one.change is Change.MODIFY and one.after} - plan.raw.keys()
+        contents = dict(plan.raw)
+        if missing:
+            try:
+                contents |= await self._contents.read(missing)
+            except DatabaseOperationError as error:  # what cannot be read again is no reason to keep nothing more
+                logger.warning("Changes are not classified", extra={"reason": error.message})
+        size = compared_bytes(kept, contents)
+        return await in_thread(size * SLOWER, lambda: classes_of(kept, contents, self._classify))
 
     async def _changes(self, device_id: UUID, items: Sequence[Seen]) -> list[Changes]:
         rows = await self._database.fetch(SQL["known"], device_id, list({item.path_key for item in items}))
@@ -136,6 +157,7 @@ class PostgresSnapshotStore:
         under: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        about: str | None = None,
         before: UUID | None = None,
         limit: int = 100,
     ) -> Sequence[Snapshot]:
@@ -144,7 +166,7 @@ class PostgresSnapshotStore:
         time = None if before is None else await self._database.fetchval(SQL["time_of"], before)
         if before is not None and time is None:
             return []  # its device was removed
-        narrowed = (key, folder, since, until, time, before, limit)
+        narrowed = (key, folder, since, until, time, before, limit, about)
         if device_id is None:
             rows = await self._database.fetch(SQL["history_of_all"], *narrowed)
         else:
@@ -158,7 +180,8 @@ class PostgresSnapshotStore:
     # --- where nobody looked -------------------------------------------------------------------------
 
     async def add_blind(self, device_id: UUID, span: BlindTime) -> None:
-        await self._database.execute(SQL["add_blind"], device_id, span.begin, span.end, storable(span.reason))
+        reason = storable(span.reason)
+        await self._database.execute(SQL["add_blind"], device_id, span.begin, span.end, reason, gap_event(span))
 
     async def blind(self, device_id: UUID, since: datetime, until: datetime) -> Sequence[BlindTime]:
         return [BlindTime(**dict(row)) for row in await self._database.fetch(SQL["blind"], device_id, since, until)]

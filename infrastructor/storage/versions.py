@@ -59,6 +59,7 @@ class Kept:
     time: datetime
     change: Change
     after: Digest | None  # content of the version before
+    after_type: str | None = None  # and its type of configuration
 
 
 @dataclass(slots=True)
@@ -145,6 +146,7 @@ def _changes_of(
     first = max((place + 1 for place, item in enumerate(items) if item.id in stored), default=0)
     result = Changes(items[0].path_key, items[0].path, known)
     state = known.state if known else None
+    kind = known.config_type if known else None
     time = known.time if known else None
     signature = known.signature if known else None
     for item in items[first:]:
@@ -154,8 +156,8 @@ def _changes_of(
             change = Change.DELETE if item.state is None else Change.CREATE if state is None else Change.MODIFY
             time = item.version.time if time is None or item.version.time > time else time + TICK
             after = state.digest if state and state.holding is Holding.CONTENT else None
-            result.kept.append(Kept(item, time, change, after))
-            state = item.state
+            result.kept.append(Kept(item, time, change, after, kind))
+            state, kind = item.state, item.version.config_type
         signature = item.version.signature
     result.gone = state is None
     if signature is not None and (known is None or signature != known.signature):

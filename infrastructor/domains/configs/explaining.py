@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import Field
 
 from infrastructor.domains.configs.facts import of_changes, of_events, of_metrics, of_operations
-from infrastructor.domains.configs.looking import Few, IdCursor, as_id, version_rows
+from infrastructor.domains.configs.looking import About, Few, IdCursor, as_id, version_rows
 from infrastructor.domains.configs.models import BlindRow, ChangeExplanation, ChangeList, ConfigPath, FactRow
 from infrastructor.domains.configs.ranking import ChangeFacts, names_in_tree, rank
 from infrastructor.domains.configs.sides import Side, stored
@@ -30,7 +30,7 @@ class ListParams(Params):
     under: ConfigPath | None = Field(default=None, description="Only below this folder.", json_schema_extra=PLAIN)
     since: When = "24h"
     until: Until | None = None
-    about: str | None = Field(default=None, max_length=20, description="e.g. image, ports, auth; not cosmetic.")
+    about: About | None = None
     limit: Few = 20
     cursor: IdCursor | None = None
 
@@ -53,6 +53,7 @@ async def change_list(ctx: Context, params: ListParams) -> ChangeList:
         under=params.under,
         since=since,
         until=moment(params.until, now, "until") if params.until else None,
+        about=params.about,
         before=as_id(params.cursor),
         limit=params.limit + 1,
     )

@@ -37,6 +37,7 @@ IdCursor = Annotated[
     Field(description="next_cursor of the last answer.", json_schema_extra=PLAIN),
 ]
 Few = Annotated[int, Field(ge=1, le=100, description="Rows at most.", json_schema_extra=PLAIN)]
+About = Annotated[str, Field(max_length=20, description="e.g. image, ports, auth; not cosmetic.")]
 At = Annotated[str, StringConstraints(max_length=40), Field(description="As it was 2h ago, or at an ISO time.")]
 
 
@@ -212,6 +213,7 @@ class HistoryParams(DeviceParams):
     path: ConfigPath
     since: When | None = None
     until: Until | None = None
+    about: About | None = None
     limit: Few = 20
     cursor: IdCursor | None = None
 
@@ -227,6 +229,7 @@ async def config_history(ctx: Context, params: HistoryParams) -> ConfigHistory:
         path=params.path,
         since=since,
         until=until,
+        about=params.about,
         before=as_id(params.cursor),
         limit=min(params.limit, _VERSIONS) + 1,
     )
@@ -242,7 +245,7 @@ async def config_history(ctx: Context, params: HistoryParams) -> ConfigHistory:
     return ConfigHistory(
         device=ctx.device.hostname,
         path=params.path,
-        versions=rows,
+        versions=[row for row in rows if params.about in {None, *row.about}],
         blind=[BlindRow(begin=one.begin, end=one.end, reason=one.reason) for one in blind[:20]],
         next_cursor=str(rows[-1].id) if more else None,
     )

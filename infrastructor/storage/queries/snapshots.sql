@@ -77,6 +77,7 @@ CROSS JOIN LATERAL (
     WHERE one.file = file.id AND ($4::timestamptz IS NULL OR one.time >= $4)
       AND ($5::timestamptz IS NULL OR one.time < $5)
       AND ($6::timestamptz IS NULL OR one.time <= $6 AND (one.time, one.id) < ($6, $7::uuid))
+      AND ($9::text IS NULL OR COALESCE($9 = ANY(CASE one.change WHEN 'm' THEN one.classes ELSE '{other}' END), true))
     ORDER BY one.time DESC LIMIT $8
 ) AS version
 LEFT JOIN configuration_contents AS content ON content.id = version.content
@@ -94,6 +95,7 @@ WHERE ($1::uuid IS NULL OR file.path_key = $1)
   AND version.time >= COALESCE($3::timestamptz, '-infinity') AND version.time < COALESCE($4::timestamptz, 'infinity')
   AND version.time <= COALESCE($5::timestamptz, 'infinity')
   AND ($5::timestamptz IS NULL OR (version.time, version.id) < ($5, $6::uuid))
+  AND ($8::text IS NULL OR COALESCE($8 = ANY(CASE version.change WHEN 'm' THEN version.classes ELSE '{other}' END), true))
 ORDER BY version.time DESC, version.id DESC LIMIT $7
 
 -- time_of --
@@ -101,9 +103,16 @@ ORDER BY version.time DESC, version.id DESC LIMIT $7
 SELECT time FROM configuration_versions WHERE id = $1
 
 -- add_blind --
--- Keep a span in which nobody watched.
-INSERT INTO configuration_blind_times (device_id, begin_at, end_at, reason)
-SELECT id, $2, $3, $4 FROM devices WHERE id = $1 ON CONFLICT DO NOTHING
+-- Keep a span in which nobody watched, and tell of it; an empty one only marks a time.
+WITH device AS (
+    SELECT id, hostname FROM devices WHERE id = $1
+), kept AS (
+    INSERT INTO configuration_blind_times (device_id, begin_at, end_at, reason)
+    SELECT id, $2, $3, $4 FROM device ON CONFLICT DO NOTHING RETURNING begin_at, end_at
+)
+SELECT infrastructor_publish_events(
+    jsonb_build_array($5::jsonb || jsonb_build_object('device_id', device.id, 'device', device.hostname))
+) FROM device CROSS JOIN kept WHERE kept.begin_at < kept.end_at
 
 -- blind --
 -- Spans that touch a time.

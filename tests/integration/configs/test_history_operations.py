@@ -15,6 +15,7 @@ from infrastructor.errors import Conflict, InfrastructorError, NotFound, Permiss
 from infrastructor.events import Event, Severity
 from infrastructor.formats.kinds import config_type
 from infrastructor.ids import uuid7
+from infrastructor.outcome import new_record
 from infrastructor.ports import Caller, Device, Interface, MetricSample, Role
 from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.snapshot_store import ConfigWatch, Holding, Signature, Version
@@ -350,7 +351,7 @@ async def test_a_change_is_explained_by_what_happened_around_it(world: World) ->
             )
         )
     caller = Caller(principal="anna", role=Role.OPERATOR, interface=Interface.MCP)
-    record = world.service._record(world.service.operation("config_restore"), caller, None)
+    record = new_record(world.service.operation("config_restore"), caller, None)
     record.operation_id, record.device_id = by, world.device.id
     record.started_at = now - timedelta(seconds=101)
     world.audit.note(record)

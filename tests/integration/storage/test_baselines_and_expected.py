@@ -14,7 +14,8 @@ from infrastructor.storage.baselines import PostgresBaselineStore
 from infrastructor.storage.keys import Keyring
 from infrastructor.storage.pool import Database
 from infrastructor.storage.snapshots import PostgresSnapshotStore
-from tests.fake_history import FakeBaselines, FakeExpectingSnapshots
+from tests.fake_history import FakeBaselines
+from tests.fake_snapshots import FakeSnapshots
 from tests.support.audit import audit_log, done, record
 from tests.support.history import saw
 from tests.support.postgres import execute
@@ -58,7 +59,7 @@ async def test_a_path_has_one_baseline_which_goes_with_its_device(kind: str, dsn
 
 async def test_what_we_said_we_would_write_is_ours(kind: str, dsn: str, storage: Database, tmp_path: Path) -> None:
     real = PostgresSnapshotStore(storage, Keyring(storage, tmp_path / "history.keys"))
-    store = FakeExpectingSnapshots() if kind == "fake" else real
+    store = FakeSnapshots() if kind == "fake" else real
     device, operation = await new_device(dsn), uuid7()
     await store.expect(device, "/etc/a", hashlib.sha256(b"ours").hexdigest(), operation)
     await store.expect(device, "/etc/a", hashlib.sha256(b"ours").hexdigest(), operation)

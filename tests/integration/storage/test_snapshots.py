@@ -1,6 +1,7 @@
 """Versions of files: what is kept of what a watcher saw, and what is answered for any time."""
 
 import asyncio
+import json
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infrastructor.errors import DeviceNotFound
+from infrastructor.events import Event, Severity
 from infrastructor.ids import uuid7
+from infrastructor.operation import ChangedBy
 from infrastructor.snapshot_store import BlindTime, Change, ConfigWatch, Holding, Snapshot, Version
 from infrastructor.storage.keys import Keyring
 from infrastructor.storage.pool import Database
@@ -223,6 +226,46 @@ async def test_watches(kind: str, storage: Database, device: UUID) -> None:
     assert await watches.watches() == [found]
 
 
+# --- what changes are about ----------------------------------------------------------------------------
+
+COMPOSE = "services:\n  web:\n    image: nginx:1.2\n    ports: [8080:80]\n"
+
+
+async def test_a_change_is_kept_with_what_it_is_about(store: Any, device: UUID) -> None:
+    later = COMPOSE.replace("1.2", "1.3").replace("8080", "8081")
+    texts = [COMPOSE, "# why\n" + COMPOSE, later, COMPOSE, b"\0", b"\1\0"]
+    versions = [saw("/a", text, second, kind="compose") for second, text in enumerate(texts)]
+    for batch in (versions[:2], versions[2:3], versions[3:]):  # compared within a batch, with a stored one, and again
+        await store.add(device, batch)
+    await store.add(device, [saw("/a", b"\1\0", 6, kind="text", mode=0o100600), gone("/a", 7)])
+    found = await store.history(device_id=device)
+    assert [(one.change.value, one.classes) for one in reversed(found)] == [
+        ("CREATE", ()), ("MODIFY", ("cosmetic",)), ("MODIFY", ("image", "ports")), ("MODIFY", ("image", "ports")),
+        ("MODIFY", ("other",)), ("MODIFY", ("other",)), ("MODIFY", ("other",)), ("DELETE", ()),
+    ]  # fmt: skip
+    for narrowed in ({"device_id": device, "path": "/a"}, {}):
+        told_of = [[one.time for one in await store.history(about=about, **narrowed)] for about in ("ports", "other")]
+        assert told_of == [[at(3), at(2)], [at(7), at(6), at(5), at(4), at(0)]]
+
+
+async def test_a_bug_in_comparing_keeps_the_version(
+    storage: Database, device: UUID, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(kind: str, before: str, after: str) -> tuple[str, ...]:
+        raise RecursionError(kind)
+
+    store = PostgresSnapshotStore(storage, Keyring(storage, tmp_path / "history.keys"), classify=broken)
+    kept = await store.add(device, [saw("/a", "1", 0), saw("/a", "2", 1), saw("/a", b"3" * 200_000, 2)])
+    assert [(one.change, one.classes) for one in kept] == [
+        (Change.CREATE, ()),
+        (Change.MODIFY, ()),
+        (Change.MODIFY, ()),
+    ]
+    assert await store.history(device_id=device) == list(reversed(kept))
+    assert len(await store.history(device_id=device, about="image")) == 2, "they may be about anything"
+    assert caplog.messages == ["A change was not understood"]
+
+
 # --- byte for byte -------------------------------------------------------------------------------------
 
 pieces = st.sampled_from([*BYTE_EXACT, b"a=1\nb=2\n" * 40, b"x" * 5000]) | st.binary(max_size=200)
@@ -310,6 +353,23 @@ async def test_each_version_is_an_event_of_the_same_transaction(
     await real.add(device, [saw("/b", "1", 3)])
     await real.add(device, [saw("/b", "1", 3)])
     assert await rows(dsn, "SELECT count(*) FROM events") == [(4,)]
+
+
+async def test_each_blind_time_is_an_event_of_the_same_transaction(
+    real: PostgresSnapshotStore, device: UUID, dsn: str
+) -> None:
+    span = BlindTime(begin=at(0), end=at(5), reason="connection lost \udcff\0")
+    for one in (span, span, BlindTime(begin=at(9), end=at(9), reason="stopped")):
+        await real.add_blind(device, one)
+    await real.add_blind(uuid7(), span)
+    assert [one.end for one in await real.blind(device, at(-1), at(99))] == [at(5), at(9)]
+    (found,) = await rows(dsn, "SELECT topic, kind, severity, device, device_id, subject, at, data FROM events")
+    assert tuple(found)[:-1] == ("configs", "watch.gap", 20, "nas", device, "configs", at(0))
+    data = json.loads(found["data"])
+    assert data.pop("reason").startswith("connection lost")
+    assert data == {"begin": at(0).isoformat(), "end": at(5).isoformat(), "complete": False}
+    gap = Event(**{**dict(found), "id": uuid7(), "severity": Severity.WARNING, "data": data})
+    assert ChangedBy(topic="configs", subject="path").may_have_missed(gap)
 
 
 SECRET = "Hunter2-Tr0ub4dor-Planted"

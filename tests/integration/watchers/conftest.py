@@ -20,8 +20,8 @@ from infrastructor.watchers import ways
 from infrastructor.watchers.files import RemoteFileWatcher
 from infrastructor.watchers.inotify import WatchOptions
 from infrastructor.watchers.ways import Way
+from tests.fake_snapshots import FakeSnapshots
 from tests.support.programs import program
-from tests.support.snapshots import SnapshotsSeen
 from tests.support.sshd import Sshd, local_device
 from tests.support.wait import until
 
@@ -39,7 +39,7 @@ class Watched:
     client: AsyncSSHClient
     root: Path
     options: WatchOptions
-    store: SnapshotsSeen = field(default_factory=SnapshotsSeen)
+    store: FakeSnapshots = field(default_factory=FakeSnapshots)
     watcher: RemoteFileWatcher | None = None
 
     @property

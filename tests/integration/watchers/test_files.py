@@ -16,7 +16,7 @@ from infrastructor.snapshot_store import Change, Holding
 from infrastructor.watchers import inotify
 from infrastructor.watchers.agent import agent_line
 from infrastructor.watchers.inotify import WatchOptions
-from tests.integration.watchers.conftest import AGENTS, ALL, Watch, Watched, agent_processes
+from tests.integration.watchers.conftest import AGENTS, ALL, REMOTE, Watch, Watched, agent_processes
 from tests.support.sshd import Sshd
 from tests.support.wait import until
 
@@ -142,9 +142,8 @@ async def test_a_file_read_while_it_is_written_ends_whole(watched: Watched) -> N
         await watched.holds(path, path.read_bytes())
 
 
+@pytest.mark.parametrize("watched", REMOTE, indirect=True)  # watchfiles has no connection to lose
 async def test_a_lost_connection_loses_no_final_state(watched: Watched, sshd: Sshd) -> None:
-    if watched.mode == "watchfiles":
-        pytest.skip("There is no connection to lose.")
     keep, change, gone = (watched.root / name for name in ("keep", "change", "gone"))
     for path in (keep, change, gone):
         path.write_text("before")
