@@ -169,7 +169,7 @@ def test_its_schemas_are_objects_that_every_client_can_read(operation: Operation
 
 def takes_long_text(operation: Operation[Any, Any]) -> bool:
     """Whether it is given texts that no URL could hold."""
-    schema = input_schema(operation)["properties"].values()
+    schema = operation.params.model_json_schema()["properties"].values()
     return any(spec.get("maxLength", 0) > 4000 for field in schema for spec in (field, *field.get("anyOf", ())))
 
 

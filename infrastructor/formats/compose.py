@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from infrastructor.formats.yaml_text import Branch, Path, Scalar, YamlText
 
+
 def diff(old: str, new: str, old_shown: Sequence[str], new_shown: Sequence[str], name: str) -> str:
     """A unified diff of two texts, told with other lines of the same number: what is masked still shows as changed."""
     before, after = old.splitlines(), new.splitlines()

@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from infrastructor.formats.trees import NotUnderstood, check_depth
+
 Path = tuple[str | int, ...]
 
 BOM = "\ufeff"
@@ -107,6 +109,10 @@ def read(text: str) -> YamlText:
     """Raises `NotYaml`."""
     body = text.removeprefix(BOM)
     offset = len(text) - len(body)
+    try:
+        check_depth(body)
+    except NotUnderstood as error:
+        raise NotYaml(str(error)) from error
     try:
         loader = yaml.CSafeLoader(body)
         try:

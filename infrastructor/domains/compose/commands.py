@@ -27,8 +27,8 @@ class Checked:
     unset_now: tuple[str, ...] = ()
     hashes: Mapping[str, str] = field(default_factory=dict)
     images: Mapping[str, str] = field(default_factory=dict)
-    networks: frozenset[str] = frozenset()
-    volumes: frozenset[str] = frozenset()
+    networks: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
     folder_exists: bool = False
     writable: bool = False
     free_kib: int | None = None
@@ -136,8 +136,8 @@ section facts
             unset_now=unset_variables(parts.get("now", "")),
             hashes=_pairs(parts.get("hashes", "")),
             images=_pairs(parts.get("images", "")),
-            networks=frozenset(parts.get("networks", "").split()),
-            volumes=frozenset(parts.get("volumes", "").split()),
+            networks=tuple(sorted(parts.get("networks", "").split())),
+            volumes=tuple(sorted(parts.get("volumes", "").split())),
             folder_exists="exists" in facts,
             writable="writable" in facts,
             free_kib=_number(facts.get("free", "")),

@@ -102,8 +102,12 @@ def obstacles(
             for bind in service.binds
             if _missing_file(bind.source, paths)
         ]
-    found += [f"The network {one} does not exist." for one in sorted(project.external_networks - checked.networks)]
-    found += [f"The volume {one} does not exist." for one in sorted(project.external_volumes - checked.volumes)]
+    found += [
+        f"The network {one} does not exist." for one in sorted(project.external_networks.difference(checked.networks))
+    ]
+    found += [
+        f"The volume {one} does not exist." for one in sorted(project.external_volumes.difference(checked.volumes))
+    ]
     if not checked.writable:
         found.append(f"{main_folder} may not be written to by this login.")
     room = size_bytes // 1024 * 3 + _ROOM_KIB

@@ -11,6 +11,7 @@ from typing import Any, cast
 import yaml
 
 from infrastructor.errors import ParseError
+from infrastructor.formats.trees import NotUnderstood, check_depth
 
 _PORTS = 65536
 _PORT_PARTS = 3
@@ -68,8 +69,9 @@ class Project:
 def parse_project(text: str) -> Project:
     """Raises `ParseError` for what is no resolved configuration."""
     try:
+        check_depth(text)
         loaded = yaml.load(text, Loader=yaml.CSafeLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, NotUnderstood, ValueError, RecursionError) as error:
         raise ParseError("compose printed a configuration that is no YAML.") from error
     document = _mapping(loaded)
     if not isinstance(document.get("services"), Mapping):

@@ -51,6 +51,7 @@ from infrastructor.paging import Cursor, Limit, page_within
 from infrastructor.ports import Effect
 from infrastructor.protection import PROTECTED, is_set
 from infrastructor.sanitize import clean
+from infrastructor.times import moment
 
 _TTL = timedelta(seconds=30)
 _SHOWN_TEXT = 14_000
@@ -332,6 +333,7 @@ async def _plan_down(ctx: Context, params: DownParams) -> PlanDraft:
         fingerprint=" ".join(f"{row.id}:{row.state}" for row in target.rows),
         reversible=not params.volumes,
         commands=(command.summary(),),
+        found=target,
     )
 
 
@@ -347,7 +349,7 @@ async def _plan_down(ctx: Context, params: DownParams) -> PlanDraft:
 )
 async def stack_down(ctx: Context, params: DownParams) -> StackDown:
     """Remove containers and networks of a stack. Without plan_token it only plans; files are kept."""
-    target = await locate(ctx, params.stack, must_exist=True)
+    target = ctx.planned(Target)
     await _compose(ctx, target, "down", *(("--volumes",) if params.volumes else ()))
     left = {row.id for row in (await ask(ctx, QueryContainers())).value}
     return StackDown(status="done", removed=[row.name for row in target.rows if row.id not in left])
@@ -374,14 +376,14 @@ class StackLogsParams(StackParams):
 )
 async def stack_logs(ctx: Context, params: StackLogsParams) -> StackLogs:
     """Read the newest log lines of all containers of a stack, by time. Use container_logs for older ones."""
-    since = log_lines.moment_of(params.since, ctx.now, "since")
+    since = None if params.since is None else moment(params.since, ctx.now)
     matches = log_lines.matcher(params.grep, regex=False)
     known, _ = await all_stacks(ctx)
     if params.stack not in known:
         raise NotFound(f"{ctx.device.hostname} has no stack {params.stack!r}.", hint="stack_list names them.")
     rows = [row for row in known[params.stack].rows if params.service in {None, row.service}]
     window = params.tail if params.grep is None else 2000
-    whole_s = None if since is None else str(since // 1_000_000_000)
+    whole_s = None if since is None else str(int(since.timestamp()))
     slots = asyncio.Semaphore(8)
 
     async def read(row: Row) -> list[tuple[int, str, str]]:

@@ -34,8 +34,8 @@ async def test_it_deploys_puts_back_and_takes_down(
         first = await host.ask("compose_deploy", stack="old", folder=str(tmp_path), content=OLD, wait_seconds=30)
         assert first.outcome == "deployed"
         assert any("docker-compose 1." in note for note in first.notes)
+        bad = OLD.replace("app:1", "app:2").replace('["CMD", "true"]', '["CMD", "false"]')
         with pytest.raises(RolledBack, match="unhealthy"):
-            bad = OLD.replace("app:1", "app:2").replace('["CMD", "true"]', '["CMD", "false"]')
             await host.ask("compose_deploy", stack="old", content=bad, wait_seconds=30)
         assert host.image_of("old_web_1") == images["app:1"]
         assert host.health_of("old_web_1") == "healthy"
