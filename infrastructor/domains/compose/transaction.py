@@ -15,7 +15,7 @@ from uuid import UUID
 from infrastructor.command import Command
 from infrastructor.deployment_store import DeploymentRecord, is_left_alone
 from infrastructor.domains.compose.commands import ReadProgress
-from infrastructor.domains.compose.deploy_command import Instance, Report, RunDeployment
+from infrastructor.domains.compose.deploy_command import ABSENT, Instance, Report, RunDeployment
 from infrastructor.domains.compose.models import Deployment, DeploymentStep, RecoveredRow
 from infrastructor.domains.compose.planning import Draft, Wanted, draft
 from infrastructor.errors import (
@@ -23,6 +23,7 @@ from infrastructor.errors import (
     CommandFailed,
     CommandTimeout,
     Conflict,
+    DatabaseOperationError,
     InfrastructorError,
     OutcomeUnknown,
     ParseError,
@@ -34,6 +35,7 @@ from infrastructor.errors import (
 from infrastructor.masking import mask_secrets
 from infrastructor.operation import Context
 from infrastructor.sanitize import clean
+from infrastructor.snapshot_store import SnapshotStore
 
 _BEAT_S = 1.5
 _SLOWEST_LOOK_S = 10.0
@@ -60,6 +62,7 @@ async def deploy(ctx: Context, wanted: Wanted) -> Deployment:
         )
     line = replace(plan.line, operation=str(ctx.operation_id))
     await _begin(ctx, plan, line)
+    await _announce(ctx, line)
     report = await _carry_out(ctx, line, as_root=plan.as_root)
     await ctx.deployments.finish(ctx.operation_id, report.outcome, f"{report.reason} {report.rollback}".strip())
     if report.outcome == "deployed":
@@ -87,6 +90,29 @@ async def _begin(ctx: Context, plan: Draft, line: RunDeployment) -> None:
     in_the_way = await ctx.deployments.begin(record)
     if in_the_way is not None:
         raise _under_way(ctx, in_the_way)
+
+
+async def _announce(ctx: Context, line: RunDeployment) -> None:
+    """Tell the history what this run is about to write, or to put back, so that it counts as ours."""
+    store = _history_of(ctx)
+    if store is None:
+        return
+    for path, *hashes in (
+        (line.main, line.main_expect, line.main_sha),
+        (line.env_file, line.env_expect, line.env_sha),
+    ):
+        if len(set(hashes)) > 1:
+            for content_hash in hashes:
+                if content_hash != ABSENT:
+                    with suppress(DatabaseOperationError):
+                        await store.expect(ctx.device.id, path, content_hash, ctx.operation_id)
+
+
+def _history_of(ctx: Context) -> SnapshotStore | None:
+    try:
+        return ctx.snapshots
+    except InfrastructorError:
+        return None  # none is kept here
 
 
 def _under_way(ctx: Context, record: DeploymentRecord) -> Conflict:
