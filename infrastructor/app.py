@@ -21,7 +21,14 @@ from infrastructor.ids import uuid7
 from infrastructor.memory import settle
 from infrastructor.ports import Device, DeviceRegistry, Interface, Transport
 from infrastructor.report import HealthSource
-from infrastructor.scheduler import Scheduler, collect_containers, collect_drives, collect_metrics, discover_configs
+from infrastructor.scheduler import (
+    Scheduler,
+    collect_containers,
+    collect_drives,
+    collect_metrics,
+    discover_configs,
+    recover_deployments,
+)
 from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.settings import Settings
 from infrastructor.snapshot_store import History
@@ -31,6 +38,7 @@ from infrastructor.storage.audit import PostgresAuditLog
 from infrastructor.storage.baselines import PostgresBaselineStore
 from infrastructor.storage.cancels import PostgresCancelRequests
 from infrastructor.storage.containers import PostgresContainerStore
+from infrastructor.storage.deployments import PostgresDeploymentStore
 from infrastructor.storage.devices import PostgresDeviceRegistry
 from infrastructor.storage.drives import PostgresDriveStore
 from infrastructor.storage.events import PostgresEventBus
@@ -53,6 +61,7 @@ logger = logging.getLogger(__name__)
 
 LOCAL_DEVICE = "local"
 _RETENTION_EVERY_S = 6 * 3600.0
+_RECOVERY_EVERY_S = 30.0
 _SETTLE_EVERY_S = 3600.0
 
 
@@ -125,6 +134,7 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
                 baselines=PostgresBaselineStore(database),
                 masker=Masker(load_secret(settings.data_dir, "fingerprints")),
             ),
+            deployments=PostgresDeploymentStore(database),
             cancels=cancels,
             read_only=settings.read_only,
             opted_in=(Interface.MCP,) if settings.mcp_exec else (),
@@ -139,6 +149,7 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
         scheduler.every(settings.metrics_interval_s, "metrics", partial(collect_metrics, service))
         scheduler.every(settings.containers_interval_s, "containers", partial(collect_containers, service))
         scheduler.every(settings.drives_interval_s, "drives", partial(collect_drives, service))
+        scheduler.every(_RECOVERY_EVERY_S, "deployments", partial(recover_deployments, service))
         scheduler.every(_RETENTION_EVERY_S, "retention", partial(_apply_retention, database, settings))
         scheduler.every(_SETTLE_EVERY_S, "memory", _settle)
 

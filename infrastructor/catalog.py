@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from infrastructor.completion import Source
+from infrastructor.domains.compose.operations import COMPLETIONS as STACK_COMPLETIONS
+from infrastructor.domains.compose.operations import OPERATIONS as COMPOSE
 from infrastructor.domains.configs.operations import OPERATIONS as CONFIGS
 from infrastructor.domains.containers.operations import COMPLETIONS as CONTAINER_COMPLETIONS
 from infrastructor.domains.containers.operations import OPERATIONS as CONTAINERS
@@ -23,6 +25,7 @@ from infrastructor.operation import Operation
 CATALOG: tuple[Operation[Any, Any], ...] = (
     *DEVICES,
     *CONTAINERS,
+    *COMPOSE,
     *EVENTS,
     *SYSTEM,
     *DRIVES,
@@ -34,4 +37,9 @@ CATALOG: tuple[Operation[Any, Any], ...] = (
     *OPERATION_RUNS,
 )
 
-COMPLETIONS: Mapping[str, Source] = {**DEVICE_COMPLETIONS, **CONTAINER_COMPLETIONS, **PROXY_COMPLETIONS}
+COMPLETIONS: Mapping[str, Source] = {
+    **DEVICE_COMPLETIONS,
+    **CONTAINER_COMPLETIONS,
+    **PROXY_COMPLETIONS,
+    **STACK_COMPLETIONS,
+}

@@ -8,11 +8,13 @@ from uuid import UUID
 
 from infrastructor.command import Command
 from infrastructor.container_store import ContainerStore
+from infrastructor.deployment_store import DeploymentStore
 from infrastructor.engine import EngineQuery, Reply, check_reply
 from infrastructor.errors import (
     Cancelled,
     CommandFailed,
     CommandNotAvailable,
+    DatabaseOperationError,
     EngineUnavailable,
     InfrastructorError,
     ParseError,
@@ -140,6 +142,12 @@ class RunContext:
     @property
     def operation_id(self) -> UUID:
         return self.record.operation_id
+
+    @property
+    def deployments(self) -> DeploymentStore:
+        if self.service.deployments is None:
+            raise DatabaseOperationError("There is no journal of deployments, so none can begin.")
+        return self.service.deployments
 
     @property
     def runs(self) -> RunControl:

@@ -27,6 +27,8 @@
     │   │   └── EngineUnavailable   its container engine's API is not to be reached
     │   │       ├── EngineStopped   the engine is installed and does not run
     │   │       └── EngineForbidden the login may not use it
+    │   ├── RolledBack              a change did not end well and was undone: all is as it was
+    │   │   └── RollbackFailed      it could not be undone wholly; somebody has to look
     │   ├── OutcomeUnknown          the connection died after the command was sent
     │   └── ParseError
     ├── DatabaseOperationError
@@ -202,6 +204,16 @@ class EngineStopped(EngineUnavailable):
 class EngineForbidden(EngineUnavailable):
     code = "engine_forbidden"
     default_hint = "Add the login user to the group docker on the device, or let it use sudo without a password."
+
+
+class RolledBack(DataCollectionError):
+    code = "rolled_back"
+    default_hint = "All is as it was before. Mend what the message names, look at it with dry_run, then try again."
+
+
+class RollbackFailed(RolledBack):
+    code = "rollback_failed"
+    default_hint = "Look at it now, with stack_get and container_logs: what should run may not run."
 
 
 class OutcomeUnknown(DataCollectionError):

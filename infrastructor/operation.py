@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 from infrastructor.command import Command
 from infrastructor.container_store import ContainerStore
+from infrastructor.deployment_store import DeploymentStore
 from infrastructor.engine import EngineQuery, Reply
 from infrastructor.events import GAP, Event, EventBus
 from infrastructor.formats.secrets import Masker
@@ -256,6 +257,11 @@ class Context(Protocol):
     @property
     def operation_id(self) -> UUID:
         """The id of this run, under which it is audited."""
+        ...
+
+    @property
+    def deployments(self) -> DeploymentStore:
+        """The journal of deployments. Raises `DatabaseOperationError` where none is kept."""
         ...
 
     @property

@@ -7,17 +7,20 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
 
+from infrastructor.deployment_store import is_left_alone
 from infrastructor.errors import InfrastructorError
-from infrastructor.ports import Caller, Device, Interface, Role
+from infrastructor.ports import Caller, Device, Interface, LinkState, Role
 from infrastructor.service import UnifiedDataCollectionService
 
 logger = logging.getLogger(__name__)
 
 SCHEDULER = Caller(principal="scheduler", role=Role.VIEWER, interface=Interface.SCHEDULER)
+RECOVERY = Caller(principal="collector", role=Role.OPERATOR, interface=Interface.SCHEDULER)
 _JITTER = 0.1
 _PATIENCE_S = 20.0
 
@@ -103,6 +106,17 @@ async def collect_containers(service: UnifiedDataCollectionService) -> None:
     devices = [device for device, has_engine in zip(asked, found, strict=True) if has_engine]
     if devices:
         await service.sweep(service.operation("container_stats"), devices, SCHEDULER)
+
+
+async def recover_deployments(service: UnifiedDataCollectionService) -> None:
+    """Finish or undo deployments whose server ended, on the devices that may be reached now."""
+    if service.deployments is None:
+        return
+    waiting = {record.device_id for record in await service.deployments.unfinished() if is_left_alone(record)}
+    for device in await service.devices.all() if waiting else ():
+        if device.id in waiting and service.ssh.status(device.id).state not in {LinkState.BACKOFF, LinkState.BLOCKED}:
+            with suppress(InfrastructorError):  # it is audited, and tried again
+                await service.submit(service.operation("stack_recover"), {"device": device.hostname}, RECOVERY)
 
 
 async def _has_engine(service: UnifiedDataCollectionService, device: Device) -> bool:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from infrastructor.arguments import MAX_ARGUMENTS, identity_of, outweighs, validation_failed
 from infrastructor.container_store import ContainerStore
 from infrastructor.context import Progress, RunContext, Started
+from infrastructor.deployment_store import DeploymentStore
 from infrastructor.errors import (
     AuditUnavailable,
     CommandTimeout,
@@ -88,6 +89,7 @@ class UnifiedDataCollectionService:
         containers: ContainerStore,
         drives: DriveStore | None = None,
         history: History | None = None,
+        deployments: DeploymentStore | None = None,
         cancels: CancelRequests | None = None,
         read_only: bool = False,
         opted_in: Collection[Interface] = (),
@@ -103,6 +105,7 @@ class UnifiedDataCollectionService:
         self.containers = containers
         self.drives = drives
         self.history = history
+        self.deployments = deployments
         self.read_only = read_only
         self.opted_in = frozenset(opted_in)
         self.human_approval = human_approval

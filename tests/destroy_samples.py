@@ -54,8 +54,34 @@ async def restart_container(world: World) -> None:
     world.ssh.replies[CONTAINER] = json.dumps(inspected).encode()
 
 
+CONTAINERS = "/containers/json"
+STACK_LABELS = {
+    "com.docker.compose.project": "shop",
+    "com.docker.compose.service": "web",
+    "com.docker.compose.project.working_dir": "/srv/shop",
+    "com.docker.compose.project.config_files": "/srv/shop/compose.yaml",
+}
+
+
+def stack_rows(identity: str) -> bytes:
+    """What the engine lists: one container of the stack shop."""
+    row = {"Id": identity, "Names": ["/shop-web-1"], "Image": "app:1", "State": "running", "Status": "Up 2 hours"}
+    return json.dumps([row | {"Created": 1, "Ports": [], "Labels": STACK_LABELS}]).encode()
+
+
+async def recreate_stack(world: World) -> None:
+    """Somebody deployed it anew: its container is another one."""
+    world.ssh.replies[CONTAINERS] = stack_rows("b" * 64)
+
+
 SAMPLES: dict[str, Sample] = {
     "device_remove": Sample(disturb=touch_device),
+    "stack_down": Sample(
+        arguments={"stack": "shop"},
+        other={"volumes": True},
+        replies={CONTAINERS: stack_rows("a" * 64)},
+        disturb=recreate_stack,
+    ),
     "container_remove": Sample(
         arguments={"container": "web", "force": True},
         other={"remove_volumes": True},

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from infrastructor.container_store import REMOVED, ContainerSample, ContainerState, SampleBucket, StateChange
+from infrastructor.deployment_store import DeploymentRecord
 from infrastructor.errors import (
     AuditUnavailable,
     Conflict,
@@ -494,6 +495,38 @@ def _bucket(start: datetime, rows: Sequence[ContainerSample], gained: Mapping[st
         written_bytes=gained.get("written_bytes"),
         pids_max=max((row.pids for row in rows if row.pids is not None), default=None),
     )
+
+
+class FakeDeployments:
+    """DeploymentStore over a dict."""
+
+    def __init__(self) -> None:
+        self.rows: dict[UUID, DeploymentRecord] = {}
+
+    async def begin(self, record: DeploymentRecord) -> DeploymentRecord | None:
+        for row in self.rows.values():
+            if (row.device_id, row.stack, row.finished_at) == (record.device_id, record.stack, None):
+                return row
+        self.rows[record.operation_id] = record
+        return None
+
+    async def touch(self, operation_id: UUID, step: str) -> None:
+        self._amend(operation_id, touched_at=datetime.now(UTC), step=step)
+
+    async def finish(self, operation_id: UUID, outcome: str, message: str) -> None:
+        self._amend(operation_id, finished_at=datetime.now(UTC), outcome=outcome, message=message)
+
+    def _amend(self, operation_id: UUID, **changes: Any) -> None:
+        row = self.rows.get(operation_id)
+        if row is not None and row.finished_at is None:
+            self.rows[operation_id] = replace(row, **changes)
+
+    async def unfinished(self, device_id: UUID | None = None) -> Sequence[DeploymentRecord]:
+        return [row for row in self.rows.values() if row.finished_at is None and device_id in {None, row.device_id}]
+
+    async def last(self, device_id: UUID, stack: str) -> DeploymentRecord | None:
+        mine = [row for row in self.rows.values() if (row.device_id, row.stack) == (device_id, stack)]
+        return max(mine, key=lambda row: row.started_at, default=None)
 
 
 class FakeDrives:

@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # Real servers the tests talk to, as Debian packages: program → package.
-needed="sshd:openssh-server dropbear:dropbear-bin busybox:busybox-static fish:fish tcsh:tcsh zsh:zsh iptables:iptables ip:iproute2 sudo:sudo ps:procps setpriv:util-linux dockerd:docker.io docker:docker.io podman:podman smartctl:smartmontools inotifywait:inotify-tools toybox:toybox unshare:util-linux"
+needed="sshd:openssh-server dropbear:dropbear-bin busybox:busybox-static fish:fish tcsh:tcsh zsh:zsh iptables:iptables ip:iproute2 sudo:sudo ps:procps setpriv:util-linux dockerd:docker.io docker:docker.io docker-compose:docker-compose podman:podman smartctl:smartmontools inotifywait:inotify-tools toybox:toybox unshare:util-linux"
 missing=
 for pair in $needed; do
   PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair##*:}"

@@ -167,12 +167,20 @@ def test_its_schemas_are_objects_that_every_client_can_read(operation: Operation
         assert "$ref" not in str(schema)
 
 
+def takes_long_text(operation: Operation[Any, Any]) -> bool:
+    """Whether it is given texts that no URL could hold."""
+    schema = operation.params.model_json_schema()["properties"].values()
+    return any(spec.get("maxLength", 0) > 4000 for field in schema for spec in (field, *field.get("anyOf", ())))
+
+
 @every_operation
 def test_its_effect_decides_verb_cache_and_confirmation(operation: Operation[Any, Any]) -> None:
     reading = operation.effect is Effect.READ
     destroying = operation.effect is Effect.DESTROY
     verbs = {Effect.READ: {"GET"}, Effect.CHANGE: {"POST", "PUT", "PATCH"}, Effect.DESTROY: {"DELETE", "POST"}}
-    allowed = verbs[operation.effect] | ({"POST"} if reading and operation.fan_out else set())
+    allowed = verbs[operation.effect] | (
+        {"POST"} if reading and (operation.fan_out or takes_long_text(operation)) else set()
+    )
 
     assert operation.route.method in allowed
     assert reading or operation.cache is None

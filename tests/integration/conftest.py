@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from infrastructor.storage.pool import Database
+from tests.support.docker import compose_host as compose_host  # noqa: PLC0414
 from tests.support.docker import docker_engine as docker_engine  # noqa: PLC0414 - fixtures, one of each for all folders
 from tests.support.docker import docker_host as docker_host  # noqa: PLC0414
 from tests.support.docker import stdio_host as stdio_host  # noqa: PLC0414

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.docker import compose_program
+
 pytestmark = pytest.mark.xdist_group("deployment")  # they share one download
 
 ROOT = Path(__file__).parents[2]
@@ -15,14 +17,14 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def compose(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The resolved configuration, from a copy with secrets made as the file says."""
-    program = subprocess.run([ROOT / "tests/support/compose.sh"], capture_output=True, text=True, check=True).stdout
+    program = compose_program()
     copy = tmp_path_factory.mktemp("compose")
     (copy / "docker").mkdir()
     for name in ("docker-compose.yml", "docker/make-secrets.sh"):
         (copy / name).write_bytes((ROOT / name).read_bytes())
     subprocess.run(["bash", "docker/make-secrets.sh"], cwd=copy, check=True, capture_output=True)
     done = subprocess.run(
-        [*program.split(), "config", "--format", "json"], cwd=copy, capture_output=True, text=True, check=False
+        [*program, "config", "--format", "json"], cwd=copy, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     resolved: dict[str, Any] = json.loads(done.stdout)

@@ -9,7 +9,16 @@ from infrastructor.operation import Answer
 from infrastructor.ports import Caller, Device, EngineCall, EngineReply, Interface, Role
 from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.ssh import AsyncSSHClient
-from tests.fakes import FakeAudit, FakeCache, FakeContainers, FakeDevices, FakeEvents, FakeMetrics, FakePlans
+from tests.fakes import (
+    FakeAudit,
+    FakeCache,
+    FakeContainers,
+    FakeDeployments,
+    FakeDevices,
+    FakeEvents,
+    FakeMetrics,
+    FakePlans,
+)
 from tests.support.docker import IMAGE, DockerEngine
 
 ADMIN = Caller(principal="anna", role=Role.ADMIN, interface=Interface.REST)
@@ -23,6 +32,7 @@ class Host:
         self.device = device
         self._engine = engine
         self.audit = FakeAudit()
+        self.deployments = FakeDeployments()
         self.service = UnifiedDataCollectionService(
             operations=CATALOG,
             devices=FakeDevices(device),
@@ -33,6 +43,7 @@ class Host:
             plans=FakePlans(),
             events=FakeEvents(),
             containers=FakeContainers(),
+            deployments=self.deployments,
             **service,
         )
 

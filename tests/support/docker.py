@@ -151,3 +151,29 @@ def stdio_host(docker_engine: DockerEngine, ssh_folder: Path) -> Iterator[Sshd]:
     server = docker_engine.sshd(ssh_folder / "stdio-host", "AllowStreamLocalForwarding no").start()
     yield server
     server.stop()
+
+
+def compose_program() -> tuple[str, ...]:
+    """A real docker compose v2, fetched where the machine has none."""
+    script = Path(__file__).parent / "compose.sh"
+    return tuple(subprocess.run([script], capture_output=True, text=True, check=True).stdout.split())
+
+
+@pytest.fixture(scope="session")
+def compose_host(docker_engine: DockerEngine, ssh_folder: Path) -> Iterator[Sshd]:
+    """A host whose login may use the engine, and has `docker compose` v2."""
+    plugins = ssh_folder / "docker-config" / "cli-plugins"
+    plugins.mkdir(parents=True, exist_ok=True)
+    found = compose_program()
+    if len(found) == 1:
+        (plugins / "docker-compose").symlink_to(found[0])
+    # A disk that tests may fill. It has to be there before the sessions, which do not see later mounts.
+    small = ssh_folder / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(small)], check=True)
+    server = docker_engine.sshd(ssh_folder / "compose-host", f"SetEnv DOCKER_CONFIG={plugins.parent}").start()
+    try:
+        yield server
+    finally:
+        server.stop()
+        subprocess.run(["umount", "-l", str(small)], check=False)

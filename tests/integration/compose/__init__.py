@@ -1,0 +1,1 @@
+"""Compose stacks on a real engine."""
