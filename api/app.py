@@ -12,7 +12,7 @@ from api.endpoints import endpoint_for
 from api.guards import HostOriginGuard, SecurityHeaders, hosts_of
 from infrastructor.app import Application
 from infrastructor.operation import Operation
-from infrastructor.ports import Effect, Interface
+from infrastructor.ports.callers import Effect, Interface
 from infrastructor.version import installed_version
 
 _ALLOWED_HEADERS = ["Authorization", "Content-Type"]

@@ -7,7 +7,8 @@ from starlette.requests import HTTPConnection
 
 from infrastructor.app import Application
 from infrastructor.errors import Unauthenticated
-from infrastructor.ports import ApiToken, Caller, Interface
+from infrastructor.ports.callers import Caller, Interface
+from infrastructor.ports.tokens import ApiToken
 from infrastructor.sanitize import clean
 
 TokenOf = Callable[[Request], Awaitable[ApiToken]]

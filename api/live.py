@@ -35,7 +35,10 @@ from infrastructor.errors import (
 from infrastructor.events import Event
 from infrastructor.ids import uuid7
 from infrastructor.operation import DeviceName
-from infrastructor.ports import ApiToken, AuditRecord, Caller, Device, Effect, Interface
+from infrastructor.ports.audit import AuditRecord
+from infrastructor.ports.callers import Caller, Effect, Interface
+from infrastructor.ports.devices import Device
+from infrastructor.ports.tokens import ApiToken
 from infrastructor.sanitize import clean, clean_json
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from api.auth import Authenticate
 from infrastructor.app import Application
 from infrastructor.operation import Operation
-from infrastructor.ports import Effect, Interface
+from infrastructor.ports.callers import Effect, Interface
 from infrastructor.signature import inlined_schema
 
 logger = logging.getLogger(__name__)

@@ -25,7 +25,8 @@ import asyncssh
 import docker
 from benchmarks import report
 from infrastructor.app import Application, open_application
-from infrastructor.ports import Caller, Device, Interface, Role
+from infrastructor.ports.callers import Caller, Interface, Role
+from infrastructor.ports.devices import Device
 from infrastructor.settings import Settings
 from tests.support.docker import IMAGE, DockerEngine
 from tests.support.sshd import Sshd

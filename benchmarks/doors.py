@@ -62,8 +62,8 @@ class InProcess:
     """`service.submit` in this process, over stores of its own."""
 
     def __init__(self, runner: asyncio.Runner, application: Any, arguments: dict[str, Any]) -> None:
-        from infrastructor.ports import Caller as Who
-        from infrastructor.ports import Interface, Role
+        from infrastructor.ports.callers import Caller as Who
+        from infrastructor.ports.callers import Interface, Role
 
         self.pid = os.getpid()
         self._runner = runner

@@ -28,7 +28,8 @@ import watchfiles
 from benchmarks import report
 from benchmarks.goals import Goal, judge_all
 from infrastructor.app import Application, open_application
-from infrastructor.ports import Caller, Device, Interface, Role
+from infrastructor.ports.callers import Caller, Interface, Role
+from infrastructor.ports.devices import Device
 from infrastructor.settings import Settings
 from infrastructor.snapshot_store import ConfigWatch, Snapshot, Version
 from infrastructor.ssh import AsyncSSHClient

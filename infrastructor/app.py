@@ -19,7 +19,8 @@ from infrastructor.formats.secrets import Masker
 from infrastructor.health import HealthReport
 from infrastructor.ids import uuid7
 from infrastructor.memory import settle
-from infrastructor.ports import Device, DeviceRegistry, Interface, Transport
+from infrastructor.ports.callers import Interface
+from infrastructor.ports.devices import Device, DeviceRegistry, Transport
 from infrastructor.report import HealthSource
 from infrastructor.scheduler import (
     Scheduler,

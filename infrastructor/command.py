@@ -27,7 +27,7 @@ from pathlib import PurePath
 from typing import ClassVar, Generic, Self, TypeVar
 
 from infrastructor.errors import ValidationFailed
-from infrastructor.ports import Capabilities, CommandLine, CommandOutput, Lane
+from infrastructor.ports.ssh import Capabilities, CommandLine, CommandOutput, Lane
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

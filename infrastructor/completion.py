@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from infrastructor.operation import Operation, Params, Result
-from infrastructor.ports import Caller, DeviceRegistry
+from infrastructor.ports.callers import Caller
+from infrastructor.ports.devices import DeviceRegistry
 
 P = TypeVar("P", bound=Params)
 R = TypeVar("R", bound=Result)

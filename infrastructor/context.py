@@ -24,24 +24,13 @@ from infrastructor.events import EventBus
 from infrastructor.flight import Flight
 from infrastructor.formats.secrets import Masker
 from infrastructor.operation import Answer, Operation, Params, PlanDraft, Result
-from infrastructor.ports import (
-    AuditRecord,
-    AuditTrail,
-    Caller,
-    CommandLine,
-    CommandOutput,
-    Device,
-    DeviceLinks,
-    DeviceRegistry,
-    DriveStore,
-    Effect,
-    Lane,
-    MetricStore,
-    PlanStore,
-    RunControl,
-    RunProgress,
-    Via,
-)
+from infrastructor.ports.audit import AuditRecord, AuditTrail
+from infrastructor.ports.callers import Caller, Effect
+from infrastructor.ports.devices import Device, DeviceRegistry
+from infrastructor.ports.plans import PlanStore
+from infrastructor.ports.runs import RunControl, RunProgress
+from infrastructor.ports.series import DriveStore, MetricStore
+from infrastructor.ports.ssh import CommandLine, CommandOutput, DeviceLinks, Lane, Via
 from infrastructor.protection import check_writable
 from infrastructor.runs import Run
 from infrastructor.sanitize import clean

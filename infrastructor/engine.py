@@ -26,7 +26,8 @@ from urllib.parse import quote
 
 from infrastructor.command import Command
 from infrastructor.errors import CommandFailed, Conflict, InfrastructorError, NotFound, ParseError, ValidationFailed
-from infrastructor.ports import Device, EngineCall, EngineReply, Via
+from infrastructor.ports.devices import Device
+from infrastructor.ports.ssh import EngineCall, EngineReply, Via
 from infrastructor.sanitize import clean
 
 T = TypeVar("T")

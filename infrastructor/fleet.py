@@ -13,7 +13,8 @@ from pydantic import Field
 
 from infrastructor.errors import InfrastructorError, SSHTimeout, ValidationFailed
 from infrastructor.operation import Answer, Context, DeviceParams, Operation
-from infrastructor.ports import Device, Effect
+from infrastructor.ports.callers import Effect
+from infrastructor.ports.devices import Device
 
 AT_ONCE = 1000
 """Devices asked side by side. High, since one that is dead holds its place for the connect timeout."""

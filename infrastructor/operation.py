@@ -29,21 +29,14 @@ from infrastructor.deployment_store import DeploymentStore
 from infrastructor.engine import EngineQuery, Reply
 from infrastructor.events import GAP, Event, EventBus
 from infrastructor.formats.secrets import Masker
-from infrastructor.ports import (
-    AuditTrail,
-    CacheState,
-    Caller,
-    Device,
-    DeviceLinks,
-    DeviceRegistry,
-    DriveStore,
-    Effect,
-    Interface,
-    MetricStore,
-    PlanStore,
-    Role,
-    RunControl,
-)
+from infrastructor.ports.audit import AuditTrail
+from infrastructor.ports.cache import CacheState
+from infrastructor.ports.callers import Caller, Effect, Interface, Role
+from infrastructor.ports.devices import Device, DeviceRegistry
+from infrastructor.ports.plans import PlanStore
+from infrastructor.ports.runs import RunControl
+from infrastructor.ports.series import DriveStore, MetricStore
+from infrastructor.ports.ssh import DeviceLinks
 from infrastructor.snapshot_store import BaselineStore, SnapshotStore, WatchStore
 
 T = TypeVar("T")

@@ -9,7 +9,9 @@ from uuid import UUID
 
 from infrastructor.ids import uuid7
 from infrastructor.operation import Operation, Params, Result
-from infrastructor.ports import AuditRecord, CacheState, Caller
+from infrastructor.ports.audit import AuditRecord
+from infrastructor.ports.cache import CacheState
+from infrastructor.ports.callers import Caller
 from infrastructor.sanitize import clean_json, suspicious
 
 logger = logging.getLogger("infrastructor.service")  # the name these lines have in logs

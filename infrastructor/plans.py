@@ -14,7 +14,9 @@ from uuid import UUID
 from infrastructor.errors import ApprovalNeeded, PlanRejected
 from infrastructor.ids import uuid7
 from infrastructor.operation import Plan, PlanDraft
-from infrastructor.ports import AuditRecord, Interface, PlanStore, StoredPlan
+from infrastructor.ports.audit import AuditRecord
+from infrastructor.ports.callers import Interface
+from infrastructor.ports.plans import PlanStore, StoredPlan
 
 PLAN_LIFETIME = timedelta(minutes=5)
 APPROVAL_LIFETIME = timedelta(hours=1)

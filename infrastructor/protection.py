@@ -7,7 +7,8 @@ same; the domains that see those call `check_unprotected`.
 from collections.abc import Mapping
 
 from infrastructor.errors import PermissionDenied, Protected, ReadOnlyMode
-from infrastructor.ports import Caller, Device, Effect, Interface, Role
+from infrastructor.ports.callers import Caller, Effect, Interface, Role
+from infrastructor.ports.devices import Device
 
 PROTECTED = "infrastructor.protected"
 READ_ONLY = "infrastructor.readonly"

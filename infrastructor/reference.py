@@ -12,7 +12,7 @@ from typing import Any, get_origin
 
 from infrastructor.command import Command
 from infrastructor.operation import Operation
-from infrastructor.ports import Effect, Role
+from infrastructor.ports.callers import Effect, Role
 from infrastructor.settings import Settings
 from infrastructor.signature import Field, Kind, fields_of, inlined_schema, without_null
 

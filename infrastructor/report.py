@@ -12,7 +12,9 @@ from typing import Any, Protocol
 from infrastructor.errors import InfrastructorError
 from infrastructor.events import EventBus
 from infrastructor.health import HealthReport, PartHealth, State
-from infrastructor.ports import AuditLog, DeviceRegistry, SSHClient
+from infrastructor.ports.audit import AuditLog
+from infrastructor.ports.devices import DeviceRegistry
+from infrastructor.ports.ssh import SSHClient
 from infrastructor.scheduler import Scheduler
 from infrastructor.version import installed_version
 from infrastructor.watchers.fleet import Watchers

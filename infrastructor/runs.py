@@ -14,7 +14,9 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from infrastructor.errors import Cancelled
-from infrastructor.ports import AuditLog, AuditRecord, CancelRequests, Effect, RunProgress, RunState
+from infrastructor.ports.audit import AuditLog, AuditRecord
+from infrastructor.ports.callers import Effect
+from infrastructor.ports.runs import CancelRequests, RunProgress, RunState
 
 T = TypeVar("T")
 

@@ -14,7 +14,9 @@ from time import monotonic
 
 from infrastructor.deployment_store import is_left_alone
 from infrastructor.errors import InfrastructorError
-from infrastructor.ports import Caller, Device, Interface, LinkState, Role
+from infrastructor.ports.callers import Caller, Interface, Role
+from infrastructor.ports.devices import Device
+from infrastructor.ports.ssh import LinkState
 from infrastructor.service import UnifiedDataCollectionService
 
 logger = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from infrastructor.app import Application
 from infrastructor.daemon import Daemon
 from infrastructor.errors import InfrastructorError
 from infrastructor.memory import settle
-from infrastructor.ports import Role
+from infrastructor.ports.callers import Role
 from infrastructor.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -38,25 +38,14 @@ from infrastructor.ids import uuid7
 from infrastructor.operation import Answer, DestroyParams, DeviceParams, Operation, Params, Result
 from infrastructor.outcome import exit_body, log_finished, milliseconds, new_record
 from infrastructor.plans import Plans
-from infrastructor.ports import (
-    AuditLog,
-    AuditRecord,
-    CacheEntry,
-    CacheKey,
-    CacheManager,
-    CacheState,
-    Caller,
-    CancelRequests,
-    Device,
-    DeviceRegistry,
-    DriveStore,
-    Effect,
-    Interface,
-    MetricStore,
-    PlanStore,
-    Role,
-    SSHClient,
-)
+from infrastructor.ports.audit import AuditLog, AuditRecord
+from infrastructor.ports.cache import CacheEntry, CacheKey, CacheManager, CacheState
+from infrastructor.ports.callers import Caller, Effect, Interface, Role
+from infrastructor.ports.devices import Device, DeviceRegistry
+from infrastructor.ports.plans import PlanStore
+from infrastructor.ports.runs import CancelRequests
+from infrastructor.ports.series import DriveStore, MetricStore
+from infrastructor.ports.ssh import SSHClient
 from infrastructor.protection import check_device
 from infrastructor.refusals import RefusalBudget
 from infrastructor.runs import Run, Runs

@@ -13,7 +13,10 @@ from infrastructor.errors import CommandTimeout, InfrastructorError
 from infrastructor.flight import Flights
 from infrastructor.operation import Operation, Params, Result
 from infrastructor.outcome import exit_body, milliseconds, new_record
-from infrastructor.ports import AuditRecord, CacheEntry, CacheKey, Caller, Device
+from infrastructor.ports.audit import AuditRecord
+from infrastructor.ports.cache import CacheEntry, CacheKey
+from infrastructor.ports.callers import Caller
+from infrastructor.ports.devices import Device
 from infrastructor.sanitize import clean
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from time import monotonic
 from uuid import UUID
 
 from infrastructor.errors import Conflict, Unauthenticated, ValidationFailed
-from infrastructor.ports import ApiToken, Role, TokenStore
+from infrastructor.ports.callers import Role
+from infrastructor.ports.tokens import ApiToken, TokenStore
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infrastructor.app import Application
 from infrastructor.errors import Unauthenticated
-from infrastructor.ports import ApiToken, Interface
+from infrastructor.ports.callers import Interface
+from infrastructor.ports.tokens import ApiToken
 from infrastructor.sanitize import clean
 
 _CLIENT_CHARACTERS = 200

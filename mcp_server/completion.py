@@ -11,7 +11,8 @@ from mcp_types import Completion, CompletionArgument, CompletionContext, Resourc
 
 from infrastructor.errors import InfrastructorError
 from infrastructor.operation import Operation, Params, Result
-from infrastructor.ports import Caller, DeviceRegistry, Effect
+from infrastructor.ports.callers import Caller, Effect
+from infrastructor.ports.devices import DeviceRegistry
 from infrastructor.signature import fields_of
 from mcp_server.door import Door
 

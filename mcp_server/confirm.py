@@ -20,7 +20,7 @@ from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitResult, Inpu
 from infrastructor.app import Application
 from infrastructor.errors import PlanRejected
 from infrastructor.operation import Answer, Operation, Plan
-from infrastructor.ports import Effect
+from infrastructor.ports.callers import Effect
 from infrastructor.sanitize import clean
 from mcp_server.door import Door
 

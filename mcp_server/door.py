@@ -9,7 +9,7 @@ from fastmcp.server.dependencies import get_access_token, get_context
 from infrastructor.app import Application
 from infrastructor.errors import InfrastructorError, ResultTooLarge, Unauthenticated
 from infrastructor.operation import Answer, Operation
-from infrastructor.ports import Caller, Effect, Interface, Role
+from infrastructor.ports.callers import Caller, Effect, Interface, Role
 from infrastructor.sanitize import clean
 from infrastructor.signature import fields_of
 from mcp_server.announce import announced, wants_progress

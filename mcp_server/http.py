@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infrastructor.app import Application
 from infrastructor.errors import RequestTooLarge
-from infrastructor.ports import Caller, Interface, Role
+from infrastructor.ports.callers import Caller, Interface, Role
 from infrastructor.sanitize import clean
 from mcp_server.events import RecentEvents
 

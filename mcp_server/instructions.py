@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from infrastructor.operation import Operation
-from infrastructor.ports import Effect
+from infrastructor.ports.callers import Effect
 
 MAX_CHARACTERS = 2000
 

@@ -12,7 +12,7 @@ from mcp_types import Completion, CompletionArgument, CompletionContext
 from infrastructor.app import Application
 from infrastructor.errors import ValidationFailed
 from infrastructor.operation import Operation
-from infrastructor.ports import Effect, Interface, Role
+from infrastructor.ports.callers import Effect, Interface, Role
 from infrastructor.version import installed_version
 from mcp_server import quiet
 from mcp_server.auth import Verifier

@@ -10,7 +10,7 @@ from pydantic_core import from_json
 
 from infrastructor.errors import InfrastructorError
 from infrastructor.operation import Operation
-from infrastructor.ports import Effect
+from infrastructor.ports.callers import Effect
 from mcp_server.confirm import confirmed
 from mcp_server.door import Door, facts, failure
 from mcp_server.schemas import input_schema, output_schema

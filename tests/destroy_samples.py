@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from infrastructor.ports import CommandOutput
+from infrastructor.ports.ssh import CommandOutput
 from tests.doors.world import POOLS, World
 
 

@@ -20,29 +20,23 @@ from infrastructor.errors import (
 )
 from infrastructor.events import Event, EventFilter, Severity
 from infrastructor.ids import uuid7
-from infrastructor.ports import (
-    ApiToken,
-    AuditRecord,
-    CacheEntry,
-    CacheKey,
-    CacheState,
+from infrastructor.ports.audit import AuditRecord
+from infrastructor.ports.cache import CacheEntry, CacheKey, CacheState
+from infrastructor.ports.callers import Effect, Role
+from infrastructor.ports.devices import Device, HostKey
+from infrastructor.ports.plans import StoredPlan
+from infrastructor.ports.series import DriveBaseline, DriveSample, MetricSample
+from infrastructor.ports.ssh import (
     Capabilities,
     CommandLine,
     CommandOutput,
-    Device,
-    DriveBaseline,
-    DriveSample,
-    Effect,
     EngineCall,
     EngineReply,
-    HostKey,
     LinkState,
     LinkStatus,
-    MetricSample,
-    Role,
-    StoredPlan,
     Via,
 )
+from infrastructor.ports.tokens import ApiToken
 
 
 def device(hostname: str, **fields: Any) -> Device:

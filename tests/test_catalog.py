@@ -21,7 +21,8 @@ from infrastructor.catalog import CATALOG, COMPLETIONS
 from infrastructor.command import Command
 from infrastructor.engine import EngineQuery
 from infrastructor.operation import CachedParams, DestroyParams, DestroyResult, DeviceParams, Operation
-from infrastructor.ports import Effect, Interface, Lane, Role
+from infrastructor.ports.callers import Effect, Interface, Role
+from infrastructor.ports.ssh import Lane
 from infrastructor.signature import fields_of, inlined_schema
 from mcp_server.schemas import input_schema, output_schema
 

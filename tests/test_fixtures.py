@@ -21,7 +21,7 @@ from infrastructor.catalog import CATALOG
 from infrastructor.command import Command
 from infrastructor.engine import EngineQuery
 from infrastructor.errors import ParseError
-from infrastructor.ports import CommandOutput, EngineReply, Via
+from infrastructor.ports.ssh import CommandOutput, EngineReply, Via
 
 FIXTURES = Path(__file__).parent / "fixtures"
 Recordable = type[Command[Any]] | type[EngineQuery[Any]]

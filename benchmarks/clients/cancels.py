@@ -9,7 +9,8 @@ from benchmarks.clients.assignment import Assignment, Figures, Meter
 from benchmarks.clients.ours import UPTIME, ask, devices, engine
 from benchmarks.lab import processes_with
 from infrastructor.errors import InfrastructorError
-from infrastructor.ports import CommandLine, Device, Lane
+from infrastructor.ports.devices import Device
+from infrastructor.ports.ssh import CommandLine, Lane
 from infrastructor.ssh.link import DeviceLink
 
 AT_ONCE = 8  # requests at once on each host

@@ -9,7 +9,8 @@ from uuid import uuid4
 from benchmarks.clients.assignment import COMMANDS, SAMPLER, Assignment, Figures, Meter, latencies
 from benchmarks.clients.sampling import Profile
 from infrastructor.memory import settle
-from infrastructor.ports import CommandLine, Device, HostKey
+from infrastructor.ports.devices import Device, HostKey
+from infrastructor.ports.ssh import CommandLine
 from infrastructor.settings import Settings
 from infrastructor.ssh import AsyncSSHClient
 

@@ -10,7 +10,8 @@ from benchmarks.clients.assignment import Assignment, Figures, Meter
 from benchmarks.clients.ours import UPTIME, ask, devices, engine
 from infrastructor.errors import InfrastructorError
 from infrastructor.memory import settle
-from infrastructor.ports import CommandLine, Device, Lane
+from infrastructor.ports.devices import Device
+from infrastructor.ports.ssh import CommandLine, Lane
 
 
 class Trials:

@@ -8,7 +8,7 @@ import hmac
 import struct
 from datetime import UTC, datetime, timedelta
 
-from infrastructor.ports import CacheEntry
+from infrastructor.ports.cache import CacheEntry
 
 VERSION = 1
 _HEADER = struct.Struct("<2sB4sqB")

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from infrastructor.cache.breaker import Breaker
 from infrastructor.cache.frame import Unusable, decode, encode, microseconds
 from infrastructor.cache.pipeline import CacheUnavailable, Pipeline
-from infrastructor.ports import CacheEntry, CacheKey, CacheState
+from infrastructor.ports.cache import CacheEntry, CacheKey, CacheState
 
 DEADLINE_S = 0.045  # 50 ms to the caller, the rest is the event loop's
 MAX_BODY_BYTES = 2 << 20  # more would not cross the wire within the deadline

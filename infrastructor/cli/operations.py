@@ -13,7 +13,7 @@ from pydantic_core import from_json
 from infrastructor.cli.session import REFUSED, Session, caller
 from infrastructor.errors import ValidationFailed
 from infrastructor.operation import Answer, DestroyParams, Operation, Plan
-from infrastructor.ports import Effect, Interface
+from infrastructor.ports.callers import Effect, Interface
 from infrastructor.signature import Field, Kind, fields_of
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from infrastructor.cli.session import Session, load_settings
-from infrastructor.ports import Role
+from infrastructor.ports.callers import Role
 
 ReadOnly = Annotated[bool, typer.Option("--read-only", help="Refuse everything but READ operations.")]
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from infrastructor import errors
 from infrastructor.errors import InfrastructorError
-from infrastructor.ports import Caller, Interface, Role
+from infrastructor.ports.callers import Caller, Interface, Role
 from infrastructor.sanitize import clean
 from infrastructor.settings import Settings
 

@@ -9,7 +9,7 @@ import typer
 
 from infrastructor.cli.session import Session, fail, load_settings
 from infrastructor.errors import NotFound, ValidationFailed
-from infrastructor.ports import Role
+from infrastructor.ports.callers import Role
 from infrastructor.settings import Settings
 from infrastructor.tokens import ADMIN_TOKEN_FILE
 

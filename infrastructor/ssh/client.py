@@ -11,19 +11,17 @@ from uuid import UUID
 
 from infrastructor.errors import InfrastructorError, SSHConnectionError
 from infrastructor.memory import settle
-from infrastructor.ports import (
+from infrastructor.ports.devices import Device, HostKey, Transport
+from infrastructor.ports.ssh import (
     Capabilities,
     CommandLine,
     CommandOutput,
     Conversation,
-    Device,
     EngineCall,
     EngineReply,
-    HostKey,
     Lane,
     LinkState,
     LinkStatus,
-    Transport,
 )
 from infrastructor.settings import Settings
 from infrastructor.ssh import probe

@@ -12,7 +12,7 @@ from infrastructor.errors import (
     SSHConnectionError,
     SSHTimeout,
 )
-from infrastructor.ports import Device, HostKey
+from infrastructor.ports.devices import Device, HostKey
 from infrastructor.settings import Settings
 from infrastructor.ssh import receive, slim
 from infrastructor.ssh.algorithms import host_key_algorithms, offered

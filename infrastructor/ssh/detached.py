@@ -25,7 +25,7 @@ from infrastructor.errors import (
     OutcomeUnknown,
     SSHConnectionError,
 )
-from infrastructor.ports import CommandLine, CommandOutput, Lane
+from infrastructor.ports.ssh import CommandLine, CommandOutput, Lane
 from infrastructor.ssh.link import NOT_FOUND, DeviceLink
 from infrastructor.ssh.request import Request
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from infrastructor.errors import CommandFailed, CommandTimeout, EngineUnavailable, InfrastructorError, OutcomeUnknown
-from infrastructor.ports import Capabilities, EngineCall, EngineReply, Via
+from infrastructor.ports.ssh import Capabilities, EngineCall, EngineReply, Via
 from infrastructor.ssh.carrier import Carrier, Channel, Gone, Refused
 from infrastructor.ssh.http import OK, HttpConnection, Lost
 from infrastructor.ssh.lanes import Use

@@ -8,7 +8,7 @@ from infrastructor.errors import (
     SSHAuthenticationError,
     SSHConnectionError,
 )
-from infrastructor.ports import Device, HostKey
+from infrastructor.ports.devices import Device, HostKey
 from infrastructor.ssh.algorithms import Algorithms
 from infrastructor.ssh.connection import Owner
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from infrastructor.errors import CommandFailed, CommandTimeout, InfrastructorError, OutcomeUnknown
-from infrastructor.ports import CommandLine, Conversation
+from infrastructor.ports.ssh import CommandLine, Conversation
 from infrastructor.sanitize import clean
 from infrastructor.ssh.carrier import Channel, Gone, Refused
 from infrastructor.ssh.lanes import Use

@@ -8,7 +8,7 @@ from pathlib import Path
 import asyncssh
 
 from infrastructor.errors import SSHAuthenticationError
-from infrastructor.ports import Device
+from infrastructor.ports.devices import Device
 from infrastructor.settings import Settings
 
 DEFAULT_NAMES = ("id_ed25519", "id_ecdsa", "id_rsa")

@@ -6,7 +6,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 from infrastructor.errors import CommandFailed, CommandNotAvailable, CommandTimeout, InfrastructorError, SSHTimeout
-from infrastructor.ports import Lane
+from infrastructor.ports.ssh import Lane
 from infrastructor.ssh.carrier import Carrier, Gone, Refused
 from infrastructor.ssh.request import Request
 from infrastructor.ssh.shell import ShellLane

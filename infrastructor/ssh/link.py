@@ -13,7 +13,8 @@ from infrastructor.errors import (
     OutcomeUnknown,
     SSHConnectionError,
 )
-from infrastructor.ports import Capabilities, CommandLine, CommandOutput, Device, Lane, LinkState, LinkStatus
+from infrastructor.ports.devices import Device
+from infrastructor.ports.ssh import Capabilities, CommandLine, CommandOutput, Lane, LinkState, LinkStatus
 from infrastructor.ssh.backoff import Breaker
 from infrastructor.ssh.carrier import Carrier
 from infrastructor.ssh.lanes import Holder, LaneSet, Use

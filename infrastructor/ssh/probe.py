@@ -1,7 +1,7 @@
 """What a device can do, found out by one request: a script of builtins with a handful of forks."""
 
 from infrastructor.errors import ParseError
-from infrastructor.ports import Capabilities, CommandLine, CommandOutput, Lane
+from infrastructor.ports.ssh import Capabilities, CommandLine, CommandOutput, Lane
 
 _NAMES = """
     apk apt-get apt awk base64 bash btrfs busybox cat crontab curl df dmesg dnf docker docker-compose doas du find

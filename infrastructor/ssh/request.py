@@ -3,7 +3,7 @@
 import asyncio
 
 from infrastructor.errors import InfrastructorError
-from infrastructor.ports import CommandLine, CommandOutput
+from infrastructor.ports.ssh import CommandLine, CommandOutput
 from infrastructor.ssh.texts import Text
 
 Key = tuple[str, bool, bool, int, float]

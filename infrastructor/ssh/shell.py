@@ -11,7 +11,7 @@ import asyncio
 import secrets
 from typing import Protocol
 
-from infrastructor.ports import CommandLine
+from infrastructor.ports.ssh import CommandLine
 from infrastructor.ssh.carrier import Channel
 from infrastructor.ssh.request import Request
 from infrastructor.ssh.streams import Group, Stream, grouped

@@ -12,7 +12,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from infrastructor.errors import CommandNotAvailable
-from infrastructor.ports import CommandLine, CommandOutput
+from infrastructor.ports.ssh import CommandLine, CommandOutput
 from infrastructor.ssh.link import DeviceLink
 
 REMEMBERED_S = 300.0

@@ -12,7 +12,8 @@ from typing import Any
 from uuid import UUID
 
 from infrastructor.errors import AuditUnavailable, DatabaseOperationError
-from infrastructor.ports import AuditRecord, Effect
+from infrastructor.ports.audit import AuditRecord
+from infrastructor.ports.callers import Effect
 from infrastructor.storage.audit_recovery import Recovery
 from infrastructor.storage.audit_table import AuditTable
 from infrastructor.storage.audit_text import amend, decode, encode

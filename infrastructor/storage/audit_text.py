@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from infrastructor.ports import AuditRecord, CacheState, Caller, Effect, Interface, Role
+from infrastructor.ports.audit import AuditRecord
+from infrastructor.ports.cache import CacheState
+from infrastructor.ports.callers import Caller, Effect, Interface, Role
 from infrastructor.secret_words import is_harmless, mask_value
 from infrastructor.storage.audit_commands import commands_kept
 from infrastructor.storage.text import cut, cut_masked, dump

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from infrastructor.errors import Conflict, DatabaseOperationError, DeviceNotFound, ValidationFailed
-from infrastructor.ports import Device
+from infrastructor.ports.devices import Device
 from infrastructor.storage import sql
 from infrastructor.storage.listener import Listener
 from infrastructor.storage.pool import Database, sqlstate_of

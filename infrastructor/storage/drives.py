@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from infrastructor.ports import DriveBaseline, DriveSample
+from infrastructor.ports.series import DriveBaseline, DriveSample
 from infrastructor.storage import sql
 from infrastructor.storage.pool import Database
 

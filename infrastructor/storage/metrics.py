@@ -13,7 +13,7 @@ from uuid import UUID
 
 from infrastructor.errors import DatabaseOperationError
 from infrastructor.ids import uuid7
-from infrastructor.ports import MetricSample
+from infrastructor.ports.series import MetricSample
 from infrastructor.storage import sql
 from infrastructor.storage.pool import Database, sqlstate_of
 

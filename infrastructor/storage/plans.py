@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from infrastructor.ports import StoredPlan
+from infrastructor.ports.plans import StoredPlan
 from infrastructor.storage import sql
 from infrastructor.storage.pool import Database
 

@@ -10,7 +10,8 @@ from uuid import UUID
 
 from infrastructor.errors import Conflict, DatabaseOperationError
 from infrastructor.ids import uuid7
-from infrastructor.ports import ApiToken, Role
+from infrastructor.ports.callers import Role
+from infrastructor.ports.tokens import ApiToken
 from infrastructor.storage import sql
 from infrastructor.storage.pool import Database, sqlstate_of
 

@@ -5,7 +5,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from infrastructor.ports import AuditLog, Device, DeviceRegistry, SSHClient
+from infrastructor.ports.audit import AuditLog
+from infrastructor.ports.devices import Device, DeviceRegistry
+from infrastructor.ports.ssh import SSHClient
 from infrastructor.settings import Settings
 from infrastructor.snapshot_store import REFUSED, ConfigWatch, SnapshotStore, WatchStore
 from infrastructor.watchers.files import RemoteFileWatcher

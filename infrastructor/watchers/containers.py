@@ -18,7 +18,8 @@ from infrastructor.container_store import ContainerState, ContainerStore
 from infrastructor.errors import EngineUnavailable, InfrastructorError, ParseError
 from infrastructor.events import Event, EventBus, EventFilter, Severity
 from infrastructor.ids import uuid7
-from infrastructor.ports import CommandLine, Device, EngineCall, SSHClient
+from infrastructor.ports.devices import Device
+from infrastructor.ports.ssh import CommandLine, EngineCall, SSHClient
 from infrastructor.watchers.engine_events import api_call, cli_line, parse_event
 from infrastructor.watchers.outbox import Outbox
 from infrastructor.watchers.state import Gap, WatchState

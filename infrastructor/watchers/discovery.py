@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 from infrastructor.errors import InfrastructorError
-from infrastructor.ports import Device, DeviceRegistry
+from infrastructor.ports.devices import Device, DeviceRegistry
 
 logger = logging.getLogger(__name__)
 

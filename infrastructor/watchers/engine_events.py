@@ -12,7 +12,7 @@ from typing import Any
 
 from infrastructor.domains.containers.commands import engine_of, needs_sudo
 from infrastructor.errors import ParseError
-from infrastructor.ports import Capabilities, CommandLine, EngineCall
+from infrastructor.ports.ssh import Capabilities, CommandLine, EngineCall
 from infrastructor.sanitize import clean
 
 FILTERS = "filters=%7B%22type%22%3A%5B%22container%22%5D%7D"

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from infrastructor.errors import CommandFailed, CommandNotAvailable, InfrastructorError
-from infrastructor.ports import Device, SSHClient
+from infrastructor.ports.devices import Device
+from infrastructor.ports.ssh import SSHClient
 from infrastructor.snapshot_store import BlindTime, ConfigWatch, SnapshotStore
 from infrastructor.watchers.file_state import FileWatchState
 from infrastructor.watchers.inotify import Monitor, WatchOptions

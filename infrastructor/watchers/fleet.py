@@ -13,7 +13,9 @@ from uuid import UUID
 
 from infrastructor.errors import InfrastructorError
 from infrastructor.ids import uuid7
-from infrastructor.ports import AuditLog, AuditRecord, Caller, Device, DeviceRegistry, Effect, Interface, Role
+from infrastructor.ports.audit import AuditLog, AuditRecord
+from infrastructor.ports.callers import Caller, Effect, Interface, Role
+from infrastructor.ports.devices import Device, DeviceRegistry
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from infrastructor.errors import CommandFailed, OutcomeUnknown, ParseError
-from infrastructor.ports import Conversation, Device, SSHClient
+from infrastructor.ports.devices import Device
+from infrastructor.ports.ssh import Conversation, SSHClient
 from infrastructor.watchers import agent_protocol as protocol
 from infrastructor.watchers.agent import agent_line
 from infrastructor.watchers.view import REASONS, View, as_shown

@@ -8,7 +8,8 @@ from infrastructor.domains.containers.queries import QueryContainers
 from infrastructor.domains.containers.record import state_of
 from infrastructor.engine import check_reply
 from infrastructor.errors import CommandFailed, EngineUnavailable
-from infrastructor.ports import Device, SSHClient
+from infrastructor.ports.devices import Device
+from infrastructor.ports.ssh import SSHClient
 
 CONTAINER_ANSWERS = CHANGED
 """Whose answers an event of a container makes untrue: those that our own changes make untrue."""

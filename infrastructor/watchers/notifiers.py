@@ -12,7 +12,8 @@ from typing import Protocol
 import watchfiles
 
 from infrastructor.errors import CommandFailed
-from infrastructor.ports import CommandLine, Device, SSHClient
+from infrastructor.ports.devices import Device
+from infrastructor.ports.ssh import CommandLine, SSHClient
 
 MOST_FOLDERS = 4000  # as arguments of one command
 READY_S = 60.0

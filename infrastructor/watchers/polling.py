@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
-from infrastructor.ports import CommandLine, CommandOutput, Device, SSHClient
+from infrastructor.ports.devices import Device
+from infrastructor.ports.ssh import CommandLine, CommandOutput, SSHClient
 from infrastructor.watchers import polling_commands as commands
 from infrastructor.watchers.agent_protocol import FileGone
 from infrastructor.watchers.inotify import WatchOptions

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from infrastructor.errors import ParseError
-from infrastructor.ports import CommandLine, CommandOutput, Lane
+from infrastructor.ports.ssh import CommandLine, CommandOutput, Lane
 from infrastructor.watchers.agent_protocol import (
     FileContent,
     FileDigest,

@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 from infrastructor.container_store import ContainerState
 from infrastructor.events import Event, Severity
 from infrastructor.ids import uuid7
-from infrastructor.ports import Device
+from infrastructor.ports.devices import Device
 from infrastructor.watchers.engine_events import HEALTH, EngineEvent
 
 TOPIC = "containers"

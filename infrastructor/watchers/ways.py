@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from infrastructor.ports import Capabilities, Device, SSHClient, Transport
+from infrastructor.ports.devices import Device, Transport
+from infrastructor.ports.ssh import Capabilities, SSHClient
 from infrastructor.watchers.inotify import InotifyMonitor, Monitor, WatchOptions
 from infrastructor.watchers.notifiers import Inotifyd, Inotifywait, Notifier, Watchfiles
 from infrastructor.watchers.polling import PollingMonitor

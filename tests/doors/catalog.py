@@ -21,7 +21,8 @@ from infrastructor.operation import (
     Result,
     operation,
 )
-from infrastructor.ports import CommandOutput, Effect, Lane
+from infrastructor.ports.callers import Effect
+from infrastructor.ports.ssh import CommandOutput, Lane
 
 PoolName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,30}$")]
 

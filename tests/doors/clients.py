@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from api.app import create_app
 from infrastructor.app import Application
 from infrastructor.cli import build
-from infrastructor.ports import Role
+from infrastructor.ports.callers import Role
 from infrastructor.settings import Settings
 from mcp_server.http import create_http_app
 from mcp_server.server import create_server

@@ -12,7 +12,8 @@ from fastmcp import Client
 from fastmcp.client.elicitation import ElicitResult
 from fastmcp.client.transports import StdioTransport
 
-from infrastructor.ports import CommandOutput, Role
+from infrastructor.ports.callers import Role
+from infrastructor.ports.ssh import CommandOutput
 from tests.doors.clients import ERAS, mcp_app, stdio
 from tests.doors.world import World
 

@@ -7,7 +7,7 @@ import pytest
 from mcp import MCPError
 from mcp_types import INVALID_PARAMS
 
-from infrastructor.ports import Role
+from infrastructor.ports.callers import Role
 from tests.doors.clients import cli, mcp_http, raw_mcp, rest, stdio
 from tests.doors.world import World
 

@@ -11,7 +11,7 @@ import pytest
 
 from infrastructor import errors
 from infrastructor.errors import InfrastructorError
-from infrastructor.ports import Role
+from infrastructor.ports.callers import Role
 from tests.doors.clients import CommandLine
 from tests.doors.world import World
 

@@ -8,7 +8,7 @@ from fastmcp import Client
 
 from api.app import create_app
 from infrastructor.catalog import CATALOG
-from infrastructor.ports import Role
+from infrastructor.ports.callers import Role
 from mcp_server.server import create_server
 from tests.doors.world import World
 from tests.support.history import at, saw

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from infrastructor.ports import Role
+from infrastructor.ports.callers import Role
 from tests.doors.catalog import OPERATIONS
 from tests.doors.clients import rest, stdio
 from tests.doors.world import World

@@ -2,7 +2,7 @@
 
 import pytest
 
-from infrastructor.ports import Role
+from infrastructor.ports.callers import Role
 from tests.doors.clients import raw_mcp, rest
 from tests.doors.world import World
 

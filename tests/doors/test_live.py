@@ -20,7 +20,7 @@ from infrastructor import tokens
 from infrastructor.errors import DatabaseOperationError
 from infrastructor.events import Event
 from infrastructor.ids import uuid7
-from infrastructor.ports import Role
+from infrastructor.ports.callers import Role
 from infrastructor.serve import Part
 from tests.doors.test_serve import serving
 from tests.doors.world import World

@@ -11,7 +11,7 @@ from jsonschema import validate
 from mcp_types import ResourceTemplateReference
 
 from infrastructor.errors import ValidationFailed
-from infrastructor.ports import Role
+from infrastructor.ports.callers import Role
 from mcp_server.server import create_server
 from tests.doors.clients import ERAS, mcp_http, stdio
 from tests.doors.world import World

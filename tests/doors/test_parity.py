@@ -2,7 +2,8 @@
 
 import json
 
-from infrastructor.ports import CacheState, Interface, Role
+from infrastructor.ports.cache import CacheState
+from infrastructor.ports.callers import Interface, Role
 from tests.doors.clients import cli, mcp_http, rest
 from tests.doors.world import World
 

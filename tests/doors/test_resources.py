@@ -13,7 +13,8 @@ from infrastructor.app import Application
 from infrastructor.catalog import COMPLETIONS
 from infrastructor.completion import Lookup, listed
 from infrastructor.operation import PLAIN, CachedParams, Context, DeviceParams, Operation, Result, completes, operation
-from infrastructor.ports import CommandOutput, Effect, Role
+from infrastructor.ports.callers import Effect, Role
+from infrastructor.ports.ssh import CommandOutput
 from mcp_server.server import create_server
 from tests.doors.catalog import OPERATIONS, pool_list
 from tests.doors.clients import ERAS

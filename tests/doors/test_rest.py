@@ -15,7 +15,7 @@ from infrastructor.errors import (
     SSHTimeout,
     UndeclaredCommand,
 )
-from infrastructor.ports import Role
+from infrastructor.ports.callers import Role
 from tests.doors.clients import rest
 from tests.doors.world import World
 

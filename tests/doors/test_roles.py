@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from infrastructor.operation import Operation
-from infrastructor.ports import Effect, Interface, Role
+from infrastructor.ports.callers import Effect, Interface, Role
 from tests.doors.catalog import OPERATIONS, thing_search
 from tests.doors.clients import ERAS, cli, mcp_http, raw_mcp, rest, stdio
 from tests.doors.world import World

@@ -18,7 +18,7 @@ from pydantic import Field
 from infrastructor.events import GAP, Event
 from infrastructor.ids import uuid7
 from infrastructor.operation import ChangedBy, Context, DeviceParams, Operation, Result, operation
-from infrastructor.ports import Effect, Role
+from infrastructor.ports.callers import Effect, Role
 from mcp_server import watches
 from mcp_server.server import create_server
 from tests.doors.catalog import OPERATIONS

@@ -10,7 +10,9 @@ from infrastructor.app import Application
 from infrastructor.catalog import COMPLETIONS
 from infrastructor.health import HealthReport, PartHealth
 from infrastructor.operation import Operation
-from infrastructor.ports import AuditRecord, CommandOutput, Interface, Role
+from infrastructor.ports.audit import AuditRecord
+from infrastructor.ports.callers import Interface, Role
+from infrastructor.ports.ssh import CommandOutput
 from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.settings import Settings
 from infrastructor.snapshot_store import History

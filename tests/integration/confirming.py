@@ -16,7 +16,7 @@ from infrastructor.catalog import CATALOG
 from infrastructor.cli import build
 from infrastructor.cli.operations import command_name
 from infrastructor.operation import Context, Operation, Result
-from infrastructor.ports import Effect, Role
+from infrastructor.ports.callers import Effect, Role
 from infrastructor.settings import Settings
 from infrastructor.signature import fields_of
 from infrastructor.storage.audit import PostgresAuditLog

@@ -15,7 +15,8 @@ from infrastructor.app import Application, open_application
 from infrastructor.embedded import EmbeddedStores
 from infrastructor.errors import AuditUnavailable, InfrastructorError
 from infrastructor.operation import Answer
-from infrastructor.ports import CacheState, Caller, Interface, Role
+from infrastructor.ports.cache import CacheState
+from infrastructor.ports.callers import Caller, Interface, Role
 from infrastructor.settings import Settings
 from tests.support.wait import until
 

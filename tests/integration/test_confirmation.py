@@ -15,7 +15,8 @@ from fastmcp.client.elicitation import ElicitResult
 from infrastructor.catalog import CATALOG
 from infrastructor.errors import InfrastructorError
 from infrastructor.operation import Operation
-from infrastructor.ports import Caller, Effect, Interface, Lane, Role
+from infrastructor.ports.callers import Caller, Effect, Interface, Role
+from infrastructor.ports.ssh import Lane
 from infrastructor.protection import PROTECTED, READ_ONLY
 from tests.destroy_samples import OF_THE_TESTS, SAMPLES
 from tests.doors.catalog import pool_destroy

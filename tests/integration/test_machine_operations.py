@@ -13,7 +13,8 @@ import pytest
 
 from infrastructor.catalog import CATALOG
 from infrastructor.errors import CommandFailed, ValidationFailed
-from infrastructor.ports import Caller, Device, Interface, Role
+from infrastructor.ports.callers import Caller, Interface, Role
+from infrastructor.ports.devices import Device
 from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.ssh.client import AsyncSSHClient
 from tests.fakes import FakeAudit, FakeCache, FakeContainers, FakeDevices, FakeEvents, FakeMetrics, FakePlans

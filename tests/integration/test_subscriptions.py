@@ -24,7 +24,7 @@ from infrastructor.app import Application, open_application
 from infrastructor.embedded import EmbeddedStores
 from infrastructor.events import Event
 from infrastructor.ids import uuid7
-from infrastructor.ports import Role
+from infrastructor.ports.callers import Role
 from infrastructor.settings import Settings
 from infrastructor.snapshot_store import ConfigWatch
 from infrastructor.storage.pool import Database

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from infrastructor.ids import uuid7
-from infrastructor.ports import AuditRecord, CacheState, Caller, Effect, Interface, Role
+from infrastructor.ports.audit import AuditRecord
+from infrastructor.ports.cache import CacheState
+from infrastructor.ports.callers import Caller, Effect, Interface, Role
 from infrastructor.storage.audit import PostgresAuditLog
 from infrastructor.storage.pool import Database
 from tests.support.postgres import rows

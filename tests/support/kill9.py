@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from infrastructor.errors import AuditUnavailable, DatabaseOperationError
-from infrastructor.ports import Effect
+from infrastructor.ports.callers import Effect
 from tests.support.audit import audit_log, done, record
 from tests.support.postgres import TestPostgres, rows
 

@@ -17,7 +17,8 @@ from uuid import uuid4
 
 import pytest
 
-from infrastructor.ports import CommandLine, Device, HostKey, Lane, Transport
+from infrastructor.ports.devices import Device, HostKey, Transport
+from infrastructor.ports.ssh import CommandLine, Lane
 from infrastructor.settings import Settings
 from infrastructor.ssh import AsyncSSHClient
 from tests.support.programs import need_root, program

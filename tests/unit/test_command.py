@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from infrastructor.command import Command
 from infrastructor.errors import ValidationFailed
-from infrastructor.ports import CommandOutput
+from infrastructor.ports.ssh import CommandOutput
 
 ANY_TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 

@@ -16,7 +16,10 @@ from infrastructor.domains.drives.models import DriveHealth, Level
 from infrastructor.domains.drives.smartctl import Crossed, DriveReading, SelfTest, drive, leading
 from infrastructor.domains.drives.verdict import Past, judge
 from infrastructor.errors import Conflict, NotFound, ParseError, PermissionDenied
-from infrastructor.ports import Caller, CommandLine, CommandOutput, Device, DriveBaseline, DriveSample, Interface, Role
+from infrastructor.ports.callers import Caller, Interface, Role
+from infrastructor.ports.devices import Device
+from infrastructor.ports.series import DriveBaseline, DriveSample
+from infrastructor.ports.ssh import CommandLine, CommandOutput
 from infrastructor.service import UnifiedDataCollectionService
 from tests import fakes
 

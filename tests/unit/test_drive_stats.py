@@ -8,7 +8,7 @@ from infrastructor.domains.drives.commands import SampleDisks
 from infrastructor.domains.drives.diskstats import DiskSample, compare, reading
 from infrastructor.domains.drives.models import DriveIo
 from infrastructor.errors import ParseError
-from infrastructor.ports import CommandOutput
+from infrastructor.ports.ssh import CommandOutput
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "drives" / "SampleDisks"
 

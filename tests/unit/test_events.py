@@ -6,7 +6,7 @@ import pytest
 
 from infrastructor.catalog import CATALOG
 from infrastructor.errors import ValidationFailed
-from infrastructor.ports import Caller, Interface, Role
+from infrastructor.ports.callers import Caller, Interface, Role
 from infrastructor.service import UnifiedDataCollectionService
 from tests import fakes
 

@@ -7,7 +7,7 @@ import pytest
 from infrastructor.errors import ValidationFailed
 from infrastructor.fleet import select
 from infrastructor.ids import uuid7
-from infrastructor.ports import Device
+from infrastructor.ports.devices import Device
 
 
 def device(hostname: str, **tags: str) -> Device:

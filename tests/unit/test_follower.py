@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infrastructor.ports import CommandLine
+from infrastructor.ports.ssh import CommandLine
 from infrastructor.ssh.follow import Follower
 
 

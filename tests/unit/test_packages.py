@@ -8,7 +8,7 @@ from infrastructor.domains.packages.commands import ListAptUpdates, ListDnfUpdat
 from infrastructor.domains.packages.reboot import ReadRebootState, RebootState
 from infrastructor.domains.packages.zypper import ListZypperUpdates
 from infrastructor.errors import ParseError
-from infrastructor.ports import Capabilities, CommandOutput
+from infrastructor.ports.ssh import Capabilities, CommandOutput
 
 PENDING = Path(__file__).parents[1] / "fixtures/packages/ListZypperUpdates/zypper-1.14-pending.out"
 

@@ -7,7 +7,7 @@ import pytest
 from infrastructor.catalog import CATALOG
 from infrastructor.errors import InfrastructorError, Protected
 from infrastructor.operation import Context, DeviceParams, Result, operation
-from infrastructor.ports import Caller, Effect, Interface, Role
+from infrastructor.ports.callers import Caller, Effect, Interface, Role
 from infrastructor.protection import PROTECTED, READ_ONLY, check_unprotected, is_set
 from tests.doors.catalog import OPERATIONS, ZpoolScrub, pool_destroy, pool_list, scrub_start
 from tests.doors.world import World

@@ -20,7 +20,9 @@ from infrastructor.errors import (
     ValidationFailed,
 )
 from infrastructor.operation import Answer, Cache, CachedParams, Context, DeviceParams, Result, operation
-from infrastructor.ports import CacheState, Caller, CommandOutput, Effect, Interface, Role
+from infrastructor.ports.cache import CacheState
+from infrastructor.ports.callers import Caller, Effect, Interface, Role
+from infrastructor.ports.ssh import CommandOutput
 from infrastructor.scheduler import SCHEDULER, collect_metrics
 from infrastructor.service import UnifiedDataCollectionService
 from tests.doors.catalog import OPERATIONS, ZpoolScrub, pool_destroy, pool_list, scrub_start

@@ -14,7 +14,8 @@ from infrastructor.domains.network import links
 from infrastructor.errors import SSHConnectionError
 from infrastructor.events import Event, Severity
 from infrastructor.ids import uuid7
-from infrastructor.ports import Caller, Capabilities, CommandOutput, Interface, Role
+from infrastructor.ports.callers import Caller, Interface, Role
+from infrastructor.ports.ssh import Capabilities, CommandOutput
 from infrastructor.service import UnifiedDataCollectionService
 from mcp_server.door import MAX_RESULT
 from tests.fakes import (

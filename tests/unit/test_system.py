@@ -7,7 +7,7 @@ from pathlib import Path
 from infrastructor.domains.system import metrics, parsers
 from infrastructor.domains.system.commands import ReadSample
 from infrastructor.domains.system.samples import Memory, Sample, Usage
-from infrastructor.ports import CommandOutput
+from infrastructor.ports.ssh import CommandOutput
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "system" / "ReadSample"
 

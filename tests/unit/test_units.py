@@ -8,7 +8,8 @@ import pytest
 from infrastructor.catalog import CATALOG
 from infrastructor.domains.system.units import ReadFailedUnits, ReadTimers, moment, span
 from infrastructor.errors import CommandNotAvailable
-from infrastructor.ports import Caller, Capabilities, CommandOutput, Interface, Role
+from infrastructor.ports.callers import Caller, Interface, Role
+from infrastructor.ports.ssh import Capabilities, CommandOutput
 from infrastructor.service import UnifiedDataCollectionService
 from tests import fakes
 

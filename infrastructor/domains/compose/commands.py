@@ -9,7 +9,7 @@ from infrastructor.command import Command
 from infrastructor.domains.compose.deploy_command import Report, read_report
 from infrastructor.domains.containers.commands import needs_sudo
 from infrastructor.errors import ParseError
-from infrastructor.ports import Capabilities, CommandOutput, Lane
+from infrastructor.ports.ssh import Capabilities, CommandOutput, Lane
 from infrastructor.sanitize import clean
 
 _UNSET = re.compile(r'(?:The )?\\?"?([A-Za-z_][A-Za-z0-9_]*)\\?"? variable is not set')

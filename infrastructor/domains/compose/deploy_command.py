@@ -14,7 +14,7 @@ from typing import Literal, get_args
 from infrastructor.command import Command
 from infrastructor.domains.containers.commands import needs_sudo
 from infrastructor.errors import ParseError
-from infrastructor.ports import Capabilities, CommandOutput, Lane
+from infrastructor.ports.ssh import Capabilities, CommandOutput, Lane
 from infrastructor.sanitize import clean
 
 LONGEST_WAIT_S = 900

@@ -29,7 +29,7 @@ from infrastructor.domains.network.commands import ReadSockets
 from infrastructor.domains.network.queries import ContainerDependencies, DescribeContainers, PublishingContainers
 from infrastructor.errors import Conflict, NotFound
 from infrastructor.operation import PLAIN, Context, DeviceParams, operation
-from infrastructor.ports import Effect
+from infrastructor.ports.callers import Effect
 
 STALE = (*CHANGED, "stacks", "stack_detail")
 LOOK = (ListContainers, PodmanListContainers, LookAtPaths, ReadFile)

@@ -44,7 +44,7 @@ from infrastructor.errors import ValidationFailed
 from infrastructor.formats.yaml_text import CannotEdit, NotYaml
 from infrastructor.masking import mask_secrets
 from infrastructor.operation import PLAIN, Context, operation
-from infrastructor.ports import Effect
+from infrastructor.ports.callers import Effect
 from infrastructor.sanitize import clean
 
 _SHOWN = 12_000

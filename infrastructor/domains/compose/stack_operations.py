@@ -48,7 +48,7 @@ from infrastructor.errors import CommandFailed, CommandNotAvailable, NotFound, P
 from infrastructor.masking import mask_secrets
 from infrastructor.operation import PLAIN, Cache, CachedParams, Context, DestroyParams, PlanDraft, operation
 from infrastructor.paging import Cursor, Limit, page_within
-from infrastructor.ports import Effect
+from infrastructor.ports.callers import Effect
 from infrastructor.protection import PROTECTED, is_set
 from infrastructor.sanitize import clean
 from infrastructor.times import moment

@@ -16,7 +16,7 @@ from infrastructor.domains.configs.watching import device_named
 from infrastructor.errors import NotFound, ValidationFailed
 from infrastructor.operation import PLAIN, Context, DeviceName, DeviceParams, Params, operation
 from infrastructor.paging import Cursor, Limit, page_within
-from infrastructor.ports import Effect
+from infrastructor.ports.callers import Effect
 from infrastructor.snapshot_store import Baseline, Snapshot
 from infrastructor.times import When, moment
 

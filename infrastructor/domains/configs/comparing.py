@@ -20,7 +20,7 @@ from infrastructor.errors import DeviceNotFound
 from infrastructor.fleet import Selector, select
 from infrastructor.operation import PLAIN, Context, DeviceName, DeviceParams, Params, operation
 from infrastructor.paging import ROWS_BUDGET
-from infrastructor.ports import Effect
+from infrastructor.ports.callers import Effect
 from infrastructor.snapshot_store import SearchHit
 
 _LONGEST_LINE = 300

@@ -12,7 +12,7 @@ from infrastructor.domains.configs.discovery import Mount, Mounting
 from infrastructor.domains.containers.commands import EngineCommand
 from infrastructor.engine import EngineQuery
 from infrastructor.errors import ParseError
-from infrastructor.ports import CommandOutput, EngineReply, Lane
+from infrastructor.ports.ssh import CommandOutput, EngineReply, Lane
 
 _PROJECT = "com.docker.compose.project"
 _FORMAT = "[{{json .Name}},{{json .Config.Image}},{{json .Config.Labels}},{{json .Mounts}}]"

@@ -16,7 +16,8 @@ from infrastructor.domains.configs.watching import device_named
 from infrastructor.errors import NotFound
 from infrastructor.formats.trees import NotUnderstood, parse
 from infrastructor.operation import PLAIN, ChangedBy, Context, DeviceName, Params, operation
-from infrastructor.ports import Device, Effect
+from infrastructor.ports.callers import Effect
+from infrastructor.ports.devices import Device
 from infrastructor.snapshot_store import Snapshot
 from infrastructor.times import Span, Until, When, moment, span
 

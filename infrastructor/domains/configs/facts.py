@@ -10,7 +10,8 @@ from infrastructor.domains.configs.ranking import Fact, Kind, step
 from infrastructor.errors import DatabaseOperationError
 from infrastructor.events import Event, EventFilter, Severity
 from infrastructor.operation import Context
-from infrastructor.ports import AuditRecord, MetricSample
+from infrastructor.ports.audit import AuditRecord
+from infrastructor.ports.series import MetricSample
 from infrastructor.snapshot_store import Snapshot
 
 _MOST_EVENTS = 500

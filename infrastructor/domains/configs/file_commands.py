@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints
 from infrastructor.command import Command
 from infrastructor.errors import ParseError, ValidationFailed
 from infrastructor.operation import PLAIN
-from infrastructor.ports import CommandOutput, Lane
+from infrastructor.ports.ssh import CommandOutput, Lane
 
 FilePath = Annotated[
     str,

@@ -25,7 +25,7 @@ from infrastructor.formats.kinds import KINDS
 from infrastructor.formats.trees import NotUnderstood, parse
 from infrastructor.operation import PLAIN, ChangedBy, Context, DeviceParams, operation
 from infrastructor.paging import ROWS_BUDGET, Cursor, Limit, page_within
-from infrastructor.ports import Effect, Role
+from infrastructor.ports.callers import Effect, Role
 from infrastructor.snapshot_store import BlindTime, Change, Holding, Snapshot
 from infrastructor.times import Until, When, moment
 

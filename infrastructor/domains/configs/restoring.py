@@ -19,7 +19,7 @@ from infrastructor.errors import Conflict, NotFound, ValidationFailed
 from infrastructor.formats.kinds import NGINX_KINDS, as_text, config_type
 from infrastructor.formats.trees import NotUnderstood, parse
 from infrastructor.operation import PLAIN, Context, DeviceParams, operation
-from infrastructor.ports import Effect
+from infrastructor.ports.callers import Effect
 from infrastructor.snapshot_store import Holding, Signature, Snapshot, Version
 
 _PARSED = frozenset({"compose", "traefik", "yaml", "json", "toml"})

@@ -7,7 +7,7 @@ from datetime import timedelta
 from infrastructor.command import Command
 from infrastructor.domains.containers.commands import EngineCommand
 from infrastructor.masking import mask_secrets
-from infrastructor.ports import CommandOutput, Lane
+from infrastructor.ports.ssh import CommandOutput, Lane
 from infrastructor.sanitize import clean
 
 _SAID = 1500

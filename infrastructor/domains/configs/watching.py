@@ -17,7 +17,8 @@ from infrastructor.domains.devices.commands import FindConfigs
 from infrastructor.errors import CommandNotAvailable, DataCollectionError, DeviceNotFound
 from infrastructor.operation import PLAIN, Cache, CachedParams, Context, DeviceName, DeviceParams, Params, operation
 from infrastructor.paging import Cursor, Limit, page_within
-from infrastructor.ports import Device, Effect
+from infrastructor.ports.callers import Effect
+from infrastructor.ports.devices import Device
 from infrastructor.snapshot_store import REFUSED, ConfigWatch
 
 USER = "user"

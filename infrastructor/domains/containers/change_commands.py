@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from infrastructor.command import Command
 from infrastructor.domains.containers.commands import EngineCommand
-from infrastructor.ports import CommandOutput, Lane
+from infrastructor.ports.ssh import CommandOutput, Lane
 
 LONGEST_STOP_S = 120
 LONGEST_EXEC_S = 600

@@ -41,7 +41,7 @@ from infrastructor.domains.containers.rows import SHORT_ID
 from infrastructor.errors import CommandNotAvailable, Conflict, NotFound, Protected
 from infrastructor.masking import mask_secrets
 from infrastructor.operation import PLAIN, Context, DestroyParams, DeviceParams, PlanDraft, operation
-from infrastructor.ports import Effect, Interface
+from infrastructor.ports.callers import Effect, Interface
 from infrastructor.protection import PROTECTED
 from infrastructor.sanitize import clean
 

@@ -12,7 +12,7 @@ from infrastructor.domains.containers.engine_stats import EngineUse, from_stats
 from infrastructor.domains.containers.inspection import Inspection, from_inspect
 from infrastructor.domains.containers.log_lines import Batch, from_program
 from infrastructor.domains.containers.rows import Row
-from infrastructor.ports import Capabilities, CommandOutput, Lane
+from infrastructor.ports.ssh import Capabilities, CommandOutput, Lane
 
 T_co = TypeVar("T_co", covariant=True)
 

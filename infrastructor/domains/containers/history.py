@@ -16,7 +16,7 @@ from infrastructor.errors import NotFound, ValidationFailed
 from infrastructor.events import Event, EventFilter
 from infrastructor.operation import PLAIN, Context, DeviceParams, Result, operation
 from infrastructor.paging import fitting
-from infrastructor.ports import Effect
+from infrastructor.ports.callers import Effect
 from infrastructor.times import Span, Until, When, moment, span
 
 N = TypeVar("N", int, float)

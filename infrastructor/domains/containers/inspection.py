@@ -25,7 +25,7 @@ from infrastructor.domains.containers.models import (
 from infrastructor.errors import ParseError
 from infrastructor.masking import MASK, mask_secrets
 from infrastructor.paging import fitting
-from infrastructor.ports import Via
+from infrastructor.ports.ssh import Via
 from infrastructor.protection import PROTECTED, is_set
 from infrastructor.sanitize import clean
 from infrastructor.secret_words import mask_words

@@ -21,7 +21,7 @@ from infrastructor.domains.containers.reach import ask, inspect
 from infrastructor.engine import Reply
 from infrastructor.operation import PLAIN, Context, DeviceParams, operation
 from infrastructor.paging import ROWS_BUDGET
-from infrastructor.ports import Effect
+from infrastructor.ports.callers import Effect
 from infrastructor.times import moment
 
 _NS = 1_000_000_000

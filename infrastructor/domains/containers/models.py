@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from infrastructor.operation import ChangedBy, DestroyResult, Result, completes
-from infrastructor.ports import Via
+from infrastructor.ports.ssh import Via
 
 ContainerRef = Annotated[
     str,

@@ -47,7 +47,8 @@ from infrastructor.domains.containers.rows import Row
 from infrastructor.errors import CommandFailed, NotFound
 from infrastructor.operation import PLAIN, Cache, CachedParams, Context, Operation, operation
 from infrastructor.paging import ROWS_BUDGET, Cursor, Limit, characters, page_within
-from infrastructor.ports import Effect, Interface, Via
+from infrastructor.ports.callers import Effect, Interface
+from infrastructor.ports.ssh import Via
 
 _TTL = timedelta(seconds=30)
 _LIST = (ListContainers, PodmanListContainers)

@@ -11,7 +11,7 @@ from infrastructor.domains.containers.log_lines import Batch
 from infrastructor.domains.containers.log_lines import from_api as log_from_api
 from infrastructor.domains.containers.rows import Row
 from infrastructor.engine import EngineQuery
-from infrastructor.ports import EngineReply
+from infrastructor.ports.ssh import EngineReply
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from infrastructor.domains.system.commands import ListUnits
 from infrastructor.domains.system.models import Service
 from infrastructor.errors import CommandFailed, CommandNotAvailable, CommandTimeout, InfrastructorError, ParseError
 from infrastructor.operation import Context
-from infrastructor.ports import Capabilities, Transport
+from infrastructor.ports.devices import Transport
+from infrastructor.ports.ssh import Capabilities
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from infrastructor.command import Command
 from infrastructor.domains.devices.models import ConfigPath
 from infrastructor.errors import ParseError
-from infrastructor.ports import CommandOutput, Lane
+from infrastructor.ports.ssh import CommandOutput, Lane
 from infrastructor.sanitize import clean
 
 

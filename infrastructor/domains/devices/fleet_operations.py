@@ -11,7 +11,7 @@ from infrastructor.errors import CommandTimeout, InfrastructorError, SSHConnecti
 from infrastructor.fleet import Outcome, Selector, check_fan_out, fan_out, fans_out, select
 from infrastructor.operation import PLAIN, Context, Params, completes, operation
 from infrastructor.paging import Limit, fitting
-from infrastructor.ports import Effect
+from infrastructor.ports.callers import Effect
 
 _DISK_FULL_PERCENT = 90.0
 _MEMORY_HIGH_PERCENT = 95.0

@@ -21,7 +21,8 @@ from infrastructor.domains.devices.models import (
 from infrastructor.errors import NotFound, ValidationFailed
 from infrastructor.ids import uuid7
 from infrastructor.operation import PLAIN, Context, Params, operation
-from infrastructor.ports import Device, Effect
+from infrastructor.ports.callers import Effect
+from infrastructor.ports.devices import Device
 from infrastructor.protection import check_marks_kept
 from infrastructor.sanitize import clean
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from infrastructor.operation import PLAIN, DestroyResult, Result
-from infrastructor.ports import Capabilities, Device, HostKey, LinkStatus, Transport
+from infrastructor.ports.devices import Device, HostKey, Transport
+from infrastructor.ports.ssh import Capabilities, LinkStatus
 
 Hostname = Annotated[
     str,

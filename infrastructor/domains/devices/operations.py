@@ -48,7 +48,8 @@ from infrastructor.operation import (
     operation,
 )
 from infrastructor.paging import Cursor, Limit, page_within
-from infrastructor.ports import Device, Effect, HostKey, Transport
+from infrastructor.ports.callers import Effect
+from infrastructor.ports.devices import Device, HostKey, Transport
 from infrastructor.protection import check_marks_kept
 
 # What was collected from a device, and may be another machine's once its registration changes.

@@ -9,7 +9,8 @@ from infrastructor.domains.drives.models import BaselineAccepted
 from infrastructor.domains.drives.verdict import COUNTED
 from infrastructor.errors import Conflict, NotFound
 from infrastructor.operation import Context, DeviceParams, operation
-from infrastructor.ports import DriveBaseline, DriveSample, DriveStore, Effect
+from infrastructor.ports.callers import Effect
+from infrastructor.ports.series import DriveBaseline, DriveSample, DriveStore
 
 _SHOWN = 10
 

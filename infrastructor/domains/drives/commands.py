@@ -8,7 +8,7 @@ from infrastructor.command import Command
 from infrastructor.domains.drives.diskstats import DiskSample, reading
 from infrastructor.domains.drives.smartctl import DriveReading, Scanned, drive, scan
 from infrastructor.errors import ParseError
-from infrastructor.ports import CommandOutput, Lane
+from infrastructor.ports.ssh import CommandOutput, Lane
 from infrastructor.sanitize import clean
 
 _HEADER = re.compile(r"^==> (/[^\n]+) <==\n", re.MULTILINE)

@@ -19,7 +19,8 @@ from infrastructor.domains.drives.verdict import Past, judge
 from infrastructor.errors import CommandTimeout, DatabaseOperationError, ParseError
 from infrastructor.operation import Cache, CachedParams, Context, DeviceParams, Operation, operation
 from infrastructor.paging import ROWS_BUDGET, fitting
-from infrastructor.ports import DriveBaseline, DriveSample, Effect
+from infrastructor.ports.callers import Effect
+from infrastructor.ports.series import DriveBaseline, DriveSample
 
 _FIRST_INTERVAL_S = 0.5
 _SHOWN = 64

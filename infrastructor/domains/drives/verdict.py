@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from infrastructor.domains.drives.models import Finding, Level, Trend
 from infrastructor.domains.drives.smartctl import DriveReading
-from infrastructor.ports import DriveBaseline, DriveSample
+from infrastructor.ports.series import DriveBaseline, DriveSample
 
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
 SETTLED = timedelta(days=30)  # without growth so long, a count is history

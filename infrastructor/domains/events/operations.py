@@ -9,7 +9,7 @@ from infrastructor.errors import DeviceNotFound
 from infrastructor.events import EventFilter, Severity
 from infrastructor.operation import PLAIN, ChangedBy, Context, DeviceName, Operation, Params, operation
 from infrastructor.paging import ROWS_BUDGET, Limit, fitting
-from infrastructor.ports import Effect
+from infrastructor.ports.callers import Effect
 from infrastructor.times import Until, When, moment
 
 # A sequence and the way it is read from there: newer rows come in while one pages, so an offset would not do.

@@ -14,7 +14,7 @@ from infrastructor.domains.logs.syslog import split
 from infrastructor.domains.logs.times import from_micros
 from infrastructor.errors import ParseError
 from infrastructor.masking import mask_secrets
-from infrastructor.ports import CommandOutput, Lane
+from infrastructor.ports.ssh import CommandOutput, Lane
 from infrastructor.sanitize import clean
 
 _SHOWN_MESSAGE = 2000

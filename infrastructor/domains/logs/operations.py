@@ -35,7 +35,7 @@ from infrastructor.masking import MASK
 from infrastructor.operation import PLAIN, Context, DeviceName, Operation, Params, operation
 from infrastructor.operation import DeviceParams as OneDevice
 from infrastructor.paging import Limit, fitting
-from infrastructor.ports import Effect
+from infrastructor.ports.callers import Effect
 from infrastructor.times import moment
 
 _SOURCES_MOST = 8

@@ -11,7 +11,7 @@ from infrastructor.domains.network.links import LinkFacts
 from infrastructor.domains.network.sockets import Sockets, parse_sockets
 from infrastructor.domains.system.parsers import split_files
 from infrastructor.errors import ParseError
-from infrastructor.ports import CommandOutput, Lane
+from infrastructor.ports.ssh import CommandOutput, Lane
 from infrastructor.sanitize import clean
 
 

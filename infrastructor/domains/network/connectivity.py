@@ -7,7 +7,7 @@ from infrastructor.domains.network.models import Connectivity, Outcome, Step
 from infrastructor.domains.network.probes import Attempt, HeadPage, OpenConnection, Page, ResolveName
 from infrastructor.domains.network.targets import Goal, Target, check_address, goal
 from infrastructor.operation import Context, DeviceParams, operation
-from infrastructor.ports import Effect
+from infrastructor.ports.callers import Effect
 
 _TRIED = 3  # of the addresses of one name
 

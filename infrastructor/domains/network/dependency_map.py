@@ -13,7 +13,7 @@ from infrastructor.domains.network.queries import ContainerDependencies, Describ
 from infrastructor.errors import DataCollectionError, NotFound, ValidationFailed
 from infrastructor.operation import Cache, CachedParams, Context, operation
 from infrastructor.paging import Cursor, Limit, fitting
-from infrastructor.ports import Effect
+from infrastructor.ports.callers import Effect
 
 _SHOWN_NAMES = 100
 _PAGE_CHARACTERS = 20_000  # of edges; their nodes and the lists of names come on top

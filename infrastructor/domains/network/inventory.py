@@ -7,7 +7,7 @@ from infrastructor.domains.network.containers import Container
 from infrastructor.domains.network.queries import ContainerDependencies, PublishingContainers
 from infrastructor.errors import CommandFailed, CommandNotAvailable, CommandTimeout, NotFound, ParseError
 from infrastructor.operation import Context
-from infrastructor.ports import Via
+from infrastructor.ports.ssh import Via
 
 _AT_ONCE = 8
 

@@ -29,7 +29,7 @@ from infrastructor.domains.network.queries import (
 )
 from infrastructor.operation import PLAIN, Cache, CachedParams, Context, Operation, operation
 from infrastructor.paging import ROWS_BUDGET, Cursor, Limit, characters, fitting, page_within
-from infrastructor.ports import Effect
+from infrastructor.ports.callers import Effect
 
 _PROBLEMS_BUDGET = 6000  # characters of a list beside the rows
 

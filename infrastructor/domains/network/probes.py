@@ -12,7 +12,7 @@ from typing import Literal
 from infrastructor.command import Command
 from infrastructor.domains.network.addresses import Address, parse_address
 from infrastructor.domains.network.models import Outcome
-from infrastructor.ports import CommandOutput, Lane
+from infrastructor.ports.ssh import CommandOutput, Lane
 from infrastructor.sanitize import clean
 
 _ANY_STATUS = frozenset(range(256)) - {127}

@@ -11,7 +11,7 @@ from infrastructor.domains.containers.commands import EngineScript
 from infrastructor.domains.network.containers import Container, EngineNetwork, inspected, listed, network
 from infrastructor.engine import EngineQuery
 from infrastructor.errors import ParseError
-from infrastructor.ports import CommandOutput, EngineReply, Lane
+from infrastructor.ports.ssh import CommandOutput, EngineReply, Lane
 from infrastructor.sanitize import clean
 
 T = TypeVar("T")

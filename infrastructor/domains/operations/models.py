@@ -7,7 +7,8 @@ from uuid import UUID
 from pydantic import Field
 
 from infrastructor.operation import PLAIN, Result
-from infrastructor.ports import RunState, StoredPlan
+from infrastructor.ports.plans import StoredPlan
+from infrastructor.ports.runs import RunState
 
 OperationId = Annotated[UUID, Field(description="From _meta, progress or X-Operation-Id.")]
 PlanId = Annotated[UUID, Field(description="From plan_list.", json_schema_extra=PLAIN)]

@@ -8,7 +8,8 @@ from infrastructor.domains.operations.models import OperationId, OperationRun, r
 from infrastructor.domains.operations.plan_operations import plan_approve, plan_decline, plan_list
 from infrastructor.errors import NotFound, PermissionDenied
 from infrastructor.operation import Context, Operation, Params, operation
-from infrastructor.ports import Caller, Effect, Role, RunState
+from infrastructor.ports.callers import Caller, Effect, Role
+from infrastructor.ports.runs import RunState
 
 
 class OperationGetParams(Params):

@@ -9,7 +9,8 @@ from infrastructor.domains.operations.models import PlanDecision, PlanId, PlanLi
 from infrastructor.errors import Conflict, NotFound, PermissionDenied
 from infrastructor.operation import Context, Params, operation
 from infrastructor.paging import Cursor, Limit, page_within
-from infrastructor.ports import Effect, Interface, Role, StoredPlan
+from infrastructor.ports.callers import Effect, Interface, Role
+from infrastructor.ports.plans import StoredPlan
 
 
 class PlanListParams(Params):

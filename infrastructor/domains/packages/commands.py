@@ -12,7 +12,7 @@ from infrastructor.domains.packages.models import PackageUpdate
 from infrastructor.domains.packages.pending import Pending, newest, sections
 from infrastructor.domains.packages.zypper import ListZypperUpdates
 from infrastructor.errors import ParseError
-from infrastructor.ports import Capabilities, CommandOutput, Lane
+from infrastructor.ports.ssh import Capabilities, CommandOutput, Lane
 from infrastructor.sanitize import clean
 
 

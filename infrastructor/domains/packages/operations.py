@@ -16,7 +16,7 @@ from infrastructor.domains.packages.zypper import ListZypperUpdates
 from infrastructor.errors import CommandNotAvailable
 from infrastructor.operation import Cache, CachedParams, Context, Operation, operation
 from infrastructor.paging import Cursor, Limit, page_within
-from infrastructor.ports import Effect
+from infrastructor.ports.callers import Effect
 
 _MANAGERS = frozenset({"apt-get", "dnf", "yum", "apk", "pacman", "zypper"})
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from infrastructor.command import Command
 from infrastructor.domains.packages.pending import sections
 from infrastructor.errors import ParseError
-from infrastructor.ports import CommandOutput, Lane
+from infrastructor.ports.ssh import CommandOutput, Lane
 from infrastructor.sanitize import clean
 
 _PACKAGES_SHOWN = 8

@@ -10,7 +10,7 @@ from infrastructor.command import Command
 from infrastructor.domains.packages.models import PackageUpdate
 from infrastructor.domains.packages.pending import Pending, newest, sections
 from infrastructor.errors import ParseError
-from infrastructor.ports import CommandOutput, Lane
+from infrastructor.ports.ssh import CommandOutput, Lane
 from infrastructor.sanitize import clean
 
 

@@ -39,7 +39,7 @@ from infrastructor.operation import (
     PlanDraft,
     operation,
 )
-from infrastructor.ports import Effect
+from infrastructor.ports.callers import Effect
 from infrastructor.sanitize import clean
 
 PROXY_ANSWERS = ("proxies", "proxy_config", "proxy_templates", "proxy_samples", "proxy_summary")

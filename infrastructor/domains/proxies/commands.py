@@ -14,7 +14,7 @@ from infrastructor.domains.proxies.parsers import (
     parse_listeners,
     parse_test,
 )
-from infrastructor.ports import CommandOutput, Lane
+from infrastructor.ports.ssh import CommandOutput, Lane
 
 LARGEST_FILE = 256 << 10
 _ANSWERED = frozenset({0, 1, 126, 127})  # 126 and 127: the engine found no such program in the container

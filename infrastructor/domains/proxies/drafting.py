@@ -22,7 +22,7 @@ from infrastructor.formats.swag_edit import (
     set_upstream,
 )
 from infrastructor.operation import PLAIN, Context, DeviceParams, operation
-from infrastructor.ports import Effect
+from infrastructor.ports.callers import Effect
 from infrastructor.sanitize import clean
 
 _ADVICE = 8

@@ -41,7 +41,7 @@ from infrastructor.formats.swag import Kind, State
 from infrastructor.formats.swag_edit import new_text
 from infrastructor.operation import PLAIN, Cache, CachedParams, Context, operation
 from infrastructor.paging import Cursor, Limit, page_within
-from infrastructor.ports import Effect
+from infrastructor.ports.callers import Effect
 from infrastructor.sanitize import clean
 
 LOOK = (*PLACE_COMMANDS, ReadListeners)

@@ -10,7 +10,7 @@ from pydantic_core import from_json
 from infrastructor.domains.network.addresses import big_endian, from_hex
 from infrastructor.errors import ParseError
 from infrastructor.formats.nginx import decode
-from infrastructor.ports import CommandOutput
+from infrastructor.ports.ssh import CommandOutput
 from infrastructor.sanitize import clean
 
 _STAT = re.compile(r"(\d{1,18}) (-?\d{1,18}) (-?\d{1,18}) (\d{1,20}) ([0-9a-f]{1,8}) (\d{1,18}) (\d{1,18}) (.+)")

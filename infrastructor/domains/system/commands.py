@@ -11,7 +11,7 @@ from infrastructor.domains.system.models import Process, Service
 from infrastructor.domains.system.samples import Sample, Usage
 from infrastructor.errors import ParseError
 from infrastructor.masking import mask_secrets
-from infrastructor.ports import Capabilities, CommandOutput, Lane
+from infrastructor.ports.ssh import Capabilities, CommandOutput, Lane
 from infrastructor.sanitize import clean
 
 _TAIL_SOME_MISSING = frozenset({0, 1})  # tail's status when one of its files cannot be read

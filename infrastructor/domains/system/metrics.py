@@ -17,7 +17,7 @@ from infrastructor.domains.system.models import (
 )
 from infrastructor.domains.system.models import Memory as MemoryUse
 from infrastructor.domains.system.samples import Memory, MountEntry, Sample, Usage
-from infrastructor.ports import MetricSample
+from infrastructor.ports.series import MetricSample
 
 
 def remote_paths(sample: Sample) -> list[str]:

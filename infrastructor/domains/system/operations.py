@@ -34,7 +34,7 @@ from infrastructor.domains.system.units import ReadFailedUnits, ReadTimers
 from infrastructor.errors import CommandNotAvailable, CommandTimeout, DataCollectionError
 from infrastructor.operation import PLAIN, Cache, CachedParams, Context, Operation, operation
 from infrastructor.paging import ROWS_BUDGET, Cursor, Limit, characters, fitting, page_within
-from infrastructor.ports import Effect
+from infrastructor.ports.callers import Effect
 
 _FIRST_INTERVAL_S = 0.5  # a first run has nothing to compare with, so it looks twice
 _STALE_INTERVAL_S = 600.0  # rates over longer than this say little about now

@@ -12,7 +12,7 @@ from infrastructor.command import Command
 from infrastructor.domains.system.models import FailedService, Timer
 from infrastructor.errors import ParseError
 from infrastructor.masking import mask_secrets
-from infrastructor.ports import CommandOutput, Lane
+from infrastructor.ports.ssh import CommandOutput, Lane
 from infrastructor.sanitize import clean
 
 _SHOWN_LOG = 300

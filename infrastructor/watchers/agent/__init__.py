@@ -5,7 +5,7 @@ import shlex
 from functools import cache
 from importlib.resources import files
 
-from infrastructor.ports import CommandLine
+from infrastructor.ports.ssh import CommandLine
 
 PROGRAMS = {"python3": "agent.py", "perl": "agent.pl"}
 _CALLS = {"python3": "python3 -I -S -c", "perl": "perl -e"}

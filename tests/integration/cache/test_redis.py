@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from infrastructor.cache import RedisCacheManager
 from infrastructor.cache.breaker import Breaker
 from infrastructor.ids import uuid7
-from infrastructor.ports import CacheEntry, CacheKey, CacheState
+from infrastructor.ports.cache import CacheEntry, CacheKey, CacheState
 from tests.support.toxic import Toxic
 from tests.support.valkey import TestValkey
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 
-from infrastructor.ports import Device
+from infrastructor.ports.devices import Device
 from infrastructor.ssh import AsyncSSHClient
 from infrastructor.storage.deployments import PostgresDeploymentStore
 from infrastructor.storage.pool import Database

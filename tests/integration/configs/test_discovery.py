@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from infrastructor.app import Application, open_application
-from infrastructor.ports import Caller, Interface, Role
+from infrastructor.ports.callers import Caller, Interface, Role
 from infrastructor.settings import Settings
 from infrastructor.watchers import discovery, fleet
 from tests.support.docker import IMAGE, DockerEngine

@@ -26,7 +26,7 @@ from infrastructor.domains.configs.file_commands import (
 )
 from infrastructor.errors import ValidationFailed
 from infrastructor.ids import uuid7
-from infrastructor.ports import CommandOutput
+from infrastructor.ports.ssh import CommandOutput
 from infrastructor.ssh import AsyncSSHClient
 from tests.support.programs import program
 from tests.support.sshd import Sshd

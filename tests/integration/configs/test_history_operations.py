@@ -16,7 +16,9 @@ from infrastructor.events import Event, Severity
 from infrastructor.formats.kinds import config_type
 from infrastructor.ids import uuid7
 from infrastructor.outcome import new_record
-from infrastructor.ports import Caller, Device, Interface, MetricSample, Role
+from infrastructor.ports.callers import Caller, Interface, Role
+from infrastructor.ports.devices import Device
+from infrastructor.ports.series import MetricSample
 from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.snapshot_store import ConfigWatch, Holding, Signature, Version
 from infrastructor.ssh import AsyncSSHClient

@@ -16,7 +16,8 @@ from infrastructor.errors import (
     ValidationFailed,
 )
 from infrastructor.plans import Plans
-from infrastructor.ports import CacheState, Caller, Interface, Role
+from infrastructor.ports.cache import CacheState
+from infrastructor.ports.callers import Caller, Interface, Role
 from tests.support.containers import ADMIN, Host
 from tests.support.docker import IMAGE
 from tests.support.wait import until

@@ -15,7 +15,7 @@ import docker
 from infrastructor.catalog import COMPLETIONS
 from infrastructor.completion import Lookup
 from infrastructor.errors import Conflict, EngineForbidden, EngineStopped, NotFound, ValidationFailed
-from infrastructor.ports import CacheState
+from infrastructor.ports.cache import CacheState
 from infrastructor.ssh import AsyncSSHClient
 from tests.support.containers import Host
 from tests.support.docker import IMAGE, DockerEngine

@@ -7,7 +7,9 @@ import pytest
 
 from infrastructor.catalog import CATALOG
 from infrastructor.errors import EngineUnavailable
-from infrastructor.ports import Caller, Device, EngineCall, EngineReply, Interface, Role
+from infrastructor.ports.callers import Caller, Interface, Role
+from infrastructor.ports.devices import Device
+from infrastructor.ports.ssh import EngineCall, EngineReply
 from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.ssh import AsyncSSHClient
 from tests.fakes import FakeAudit, FakeCache, FakeContainers, FakeDevices, FakeEvents, FakeMetrics, FakePlans

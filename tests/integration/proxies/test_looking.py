@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from infrastructor.errors import NotFound
-from infrastructor.ports import CacheState
+from infrastructor.ports.cache import CacheState
 from tests.fake_history import fake_history
 from tests.integration.proxies.conftest import NETWORK, Swag
 from tests.support.swag import subdomain, subfolder

@@ -10,7 +10,8 @@ from infrastructor.command import Command
 from infrastructor.domains.operations.operations import operation_cancel, operation_get
 from infrastructor.errors import InfrastructorError
 from infrastructor.operation import Cache, CachedParams, Context, DeviceParams, Operation, Result, operation
-from infrastructor.ports import CommandOutput, Effect, Lane
+from infrastructor.ports.callers import Effect
+from infrastructor.ports.ssh import CommandOutput, Lane
 
 
 @dataclass(frozen=True)

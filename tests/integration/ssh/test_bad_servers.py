@@ -6,7 +6,7 @@ from time import monotonic
 import pytest
 
 from infrastructor.errors import CircuitOpen, SSHConnectionError, SSHTimeout
-from infrastructor.ports import LinkState
+from infrastructor.ports.ssh import LinkState
 from infrastructor.ssh import AsyncSSHClient
 from tests.support.proxy import serving
 from tests.support.sshd import Registry, Sshd, free_port, line, settings

@@ -7,7 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from infrastructor.ports import Device, Lane
+from infrastructor.ports.devices import Device
+from infrastructor.ports.ssh import Lane
 from infrastructor.ssh import AsyncSSHClient
 from tests.doors.world import World
 from tests.fakes import FakeDevices

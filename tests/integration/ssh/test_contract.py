@@ -7,7 +7,8 @@ from uuid import uuid4
 import pytest
 
 from infrastructor.errors import CommandFailed, CommandNotAvailable, CommandTimeout, OutcomeUnknown, ValidationFailed
-from infrastructor.ports import CommandOutput, Device, Lane
+from infrastructor.ports.devices import Device
+from infrastructor.ports.ssh import CommandOutput, Lane
 from infrastructor.ssh import AsyncSSHClient
 from tests.support.programs import running
 from tests.support.sshd import Sshd, line, local_device

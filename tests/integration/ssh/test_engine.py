@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from infrastructor.errors import CommandTimeout, EngineUnavailable
-from infrastructor.ports import EngineCall, EngineReply, Lane, Via
+from infrastructor.ports.ssh import EngineCall, EngineReply, Lane, Via
 from infrastructor.ssh import AsyncSSHClient
 from infrastructor.ssh.lanes import Use
 from tests.support.docker import IMAGE, DockerEngine

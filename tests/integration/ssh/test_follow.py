@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from infrastructor.errors import CommandFailed, OutcomeUnknown
-from infrastructor.ports import Device, Lane
+from infrastructor.ports.devices import Device
+from infrastructor.ports.ssh import Lane
 from infrastructor.ssh import AsyncSSHClient
 from tests.support.programs import running
 from tests.support.sshd import Sshd, line, local_device

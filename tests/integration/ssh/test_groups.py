@@ -13,7 +13,8 @@ from uuid import uuid4
 import pytest
 
 from infrastructor.errors import CommandFailed, CommandTimeout
-from infrastructor.ports import CommandOutput, Device
+from infrastructor.ports.devices import Device
+from infrastructor.ports.ssh import CommandOutput
 from infrastructor.ssh import AsyncSSHClient
 from tests.support.programs import program, running
 from tests.support.sshd import Sshd, add_user, line, local_device, remove_user

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from infrastructor.errors import HostKeyMismatch, HostKeyUntrusted, SSHAuthenticationError, SSHConnectionError
-from infrastructor.ports import LinkState
+from infrastructor.ports.ssh import LinkState
 from infrastructor.ssh import AsyncSSHClient
 from tests.support.sshd import Registry, Sshd, host_key, keygen, line, local_device, settings
 from tests.support.wait import exists, write

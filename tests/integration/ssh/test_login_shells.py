@@ -11,7 +11,7 @@ import pytest
 
 from infrastructor.command import Command
 from infrastructor.errors import CommandFailed
-from infrastructor.ports import CommandLine, CommandOutput, Lane
+from infrastructor.ports.ssh import CommandLine, CommandOutput, Lane
 from infrastructor.ssh import AsyncSSHClient
 from tests.support.payloads import payloads
 from tests.support.programs import program

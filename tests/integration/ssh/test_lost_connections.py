@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from infrastructor.errors import OutcomeUnknown, SSHConnectionError
-from infrastructor.ports import Lane, LinkState
+from infrastructor.ports.ssh import Lane, LinkState
 from infrastructor.ssh import AsyncSSHClient
 from tests.support.programs import program, running
 from tests.support.proxy import relay

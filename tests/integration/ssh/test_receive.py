@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from infrastructor.ports import Lane
+from infrastructor.ports.ssh import Lane
 from infrastructor.ssh import AsyncSSHClient, receive
 from tests.support.sshd import Sshd, line
 

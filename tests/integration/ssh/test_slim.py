@@ -9,7 +9,8 @@ from typing import Any
 import asyncssh
 import pytest
 
-from infrastructor.ports import Device, Lane, LinkState
+from infrastructor.ports.devices import Device
+from infrastructor.ports.ssh import Lane, LinkState
 from infrastructor.ssh import AsyncSSHClient, slim
 from tests.support.sshd import Registry, Sshd, keygen, line, settings
 from tests.support.wait import until

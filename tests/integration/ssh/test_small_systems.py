@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from infrastructor.errors import CommandNotAvailable, CommandTimeout
-from infrastructor.ports import Device, HostKey, Lane
+from infrastructor.ports.devices import Device, HostKey
+from infrastructor.ports.ssh import Lane
 from infrastructor.ssh import AsyncSSHClient, local
 from tests.support.programs import need_root, program, running
 from tests.support.sshd import device, free_port, keygen, line, local_device

@@ -14,7 +14,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from infrastructor.errors import Cancelled, InfrastructorError
-from infrastructor.ports import AuditRecord, Caller, Device, Interface, Lane, Role
+from infrastructor.ports.audit import AuditRecord
+from infrastructor.ports.callers import Caller, Interface, Role
+from infrastructor.ports.devices import Device
+from infrastructor.ports.ssh import Lane
 from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.ssh import AsyncSSHClient
 from infrastructor.ssh.detached import script, stop_script

@@ -10,7 +10,9 @@ import pytest
 
 from infrastructor.catalog import CATALOG
 from infrastructor.errors import CommandNotAvailable, CommandTimeout
-from infrastructor.ports import Caller, Device, Interface, Lane, Role
+from infrastructor.ports.callers import Caller, Interface, Role
+from infrastructor.ports.devices import Device
+from infrastructor.ports.ssh import Lane
 from infrastructor.reference import sudoers_file
 from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.ssh import AsyncSSHClient

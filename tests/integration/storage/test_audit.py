@@ -10,7 +10,8 @@ import asyncpg
 import pytest
 
 from infrastructor.ids import uuid7
-from infrastructor.ports import CacheState, Effect
+from infrastructor.ports.cache import CacheState
+from infrastructor.ports.callers import Effect
 from infrastructor.storage import migrate
 from tests.support.audit import audit_log, done, outcomes, record
 from tests.support.postgres import eventually, execute, rows

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from infrastructor.errors import AuditUnavailable
-from infrastructor.ports import AuditRecord, Effect
+from infrastructor.ports.audit import AuditRecord
+from infrastructor.ports.callers import Effect
 from infrastructor.storage.audit import PostgresAuditLog
 from infrastructor.storage.spool import Spool
 from tests.support.audit import audit_log, done, outcomes, record

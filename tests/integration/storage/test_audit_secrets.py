@@ -17,7 +17,8 @@ from infrastructor.app import Application
 from infrastructor.catalog import CATALOG
 from infrastructor.cli import build
 from infrastructor.errors import CommandFailed
-from infrastructor.ports import Capabilities, CommandOutput, Role
+from infrastructor.ports.callers import Role
+from infrastructor.ports.ssh import Capabilities, CommandOutput
 from infrastructor.settings import Settings
 from tests.doors.clients import mcp_http, rest
 from tests.doors.world import World

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from infrastructor.ids import uuid7
-from infrastructor.ports import Effect
+from infrastructor.ports.callers import Effect
 from infrastructor.snapshot_store import Baseline
 from infrastructor.storage.baselines import PostgresBaselineStore
 from infrastructor.storage.keys import Keyring

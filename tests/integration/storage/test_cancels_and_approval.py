@@ -6,7 +6,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from infrastructor.ids import uuid7
-from infrastructor.ports import Effect
+from infrastructor.ports.callers import Effect
 from infrastructor.settings import Settings
 from infrastructor.storage.cancels import PostgresCancelRequests
 from infrastructor.storage.plans import PostgresPlanStore

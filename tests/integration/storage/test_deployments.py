@@ -7,7 +7,7 @@ import pytest
 
 from infrastructor.deployment_store import DeploymentRecord, DeploymentStore
 from infrastructor.ids import uuid7
-from infrastructor.ports import Device
+from infrastructor.ports.devices import Device
 from infrastructor.storage.deployments import PostgresDeploymentStore
 from infrastructor.storage.pool import Database
 from tests.fakes import FakeDeployments

@@ -8,7 +8,7 @@ import pytest
 
 from infrastructor.errors import Conflict, DatabaseOperationError, DeviceNotFound, ValidationFailed
 from infrastructor.ids import uuid7
-from infrastructor.ports import Device, HostKey, Transport
+from infrastructor.ports.devices import Device, HostKey, Transport
 from infrastructor.storage.devices import PostgresDeviceRegistry
 from infrastructor.storage.pool import Database
 from tests.support.postgres import TestPostgres, eventually, execute

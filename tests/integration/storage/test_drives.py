@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from infrastructor.ids import uuid7
-from infrastructor.ports import Device, DriveBaseline, DriveSample
+from infrastructor.ports.devices import Device
+from infrastructor.ports.series import DriveBaseline, DriveSample
 from infrastructor.settings import Settings
 from infrastructor.storage.devices import PostgresDeviceRegistry
 from infrastructor.storage.drives import PostgresDriveStore

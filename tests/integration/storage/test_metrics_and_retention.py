@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from infrastructor.ids import uuid7
-from infrastructor.ports import MetricSample
+from infrastructor.ports.series import MetricSample
 from infrastructor.settings import Settings
 from infrastructor.storage.metrics import PostgresMetricStore
 from infrastructor.storage.pool import Database

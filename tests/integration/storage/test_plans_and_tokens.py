@@ -8,7 +8,9 @@ import pytest
 
 from infrastructor.errors import Conflict
 from infrastructor.ids import uuid7
-from infrastructor.ports import Role, StoredPlan, TokenStore
+from infrastructor.ports.callers import Role
+from infrastructor.ports.plans import StoredPlan
+from infrastructor.ports.tokens import TokenStore
 from infrastructor.storage.plans import PostgresPlanStore
 from infrastructor.storage.pool import Database
 from infrastructor.storage.tokens import PostgresTokenStore

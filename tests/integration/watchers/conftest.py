@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from infrastructor.ports import Capabilities, Device
+from infrastructor.ports.devices import Device
+from infrastructor.ports.ssh import Capabilities
 from infrastructor.snapshot_store import Change, ConfigWatch, Snapshot
 from infrastructor.ssh import AsyncSSHClient
 from infrastructor.watchers import ways

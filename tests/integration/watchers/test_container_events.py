@@ -10,7 +10,8 @@ import pytest
 
 from infrastructor.errors import EngineUnavailable
 from infrastructor.events import Event, EventFilter, Severity
-from infrastructor.ports import Capabilities, Device
+from infrastructor.ports.devices import Device
+from infrastructor.ports.ssh import Capabilities
 from infrastructor.ssh import AsyncSSHClient
 from infrastructor.ssh.engine import Engine
 from infrastructor.watchers import containers as module

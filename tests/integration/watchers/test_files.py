@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from infrastructor.ports import CommandLine
+from infrastructor.ports.ssh import CommandLine
 from infrastructor.snapshot_store import Change, Holding
 from infrastructor.watchers import inotify
 from infrastructor.watchers.agent import agent_line

@@ -10,7 +10,9 @@ import pytest
 
 from infrastructor.catalog import CATALOG
 from infrastructor.errors import NotFound, ValidationFailed
-from infrastructor.ports import CacheState, Caller, Device, Interface, Role
+from infrastructor.ports.cache import CacheState
+from infrastructor.ports.callers import Caller, Interface, Role
+from infrastructor.ports.devices import Device
 from infrastructor.scheduler import collect_containers
 from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.ssh import AsyncSSHClient

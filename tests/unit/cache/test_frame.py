@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infrastructor.cache.frame import Unusable, decode, encode
-from infrastructor.ports import CacheEntry
+from infrastructor.ports.cache import CacheEntry
 
 SECRET = b"s" * 32
 ENTRY = CacheEntry(schema="abc123", collected_at=datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC), body=b'{"a":1}')

@@ -22,7 +22,9 @@ from infrastructor.errors import (
     NotFound,
 )
 from infrastructor.operation import Answer
-from infrastructor.ports import Caller, Capabilities, CommandLine, CommandOutput, Device, Interface, Role
+from infrastructor.ports.callers import Caller, Interface, Role
+from infrastructor.ports.devices import Device
+from infrastructor.ports.ssh import Capabilities, CommandLine, CommandOutput
 from infrastructor.service import UnifiedDataCollectionService
 from tests.fakes import (
     FakeAudit,

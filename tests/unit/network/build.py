@@ -10,7 +10,7 @@ from infrastructor.domains.network.links import LinkFacts
 from infrastructor.domains.network.queries import DescribeContainers
 from infrastructor.domains.network.references import references
 from infrastructor.domains.network.sockets import Socket, Sockets
-from infrastructor.ports import CommandOutput
+from infrastructor.ports.ssh import CommandOutput
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "network"
 

@@ -14,7 +14,7 @@ from pydantic_core import to_jsonable_python
 from infrastructor.domains.network.queries import ContainerDependencies, EngineNetworks, PublishingContainers
 from infrastructor.engine import EngineQuery
 from infrastructor.errors import ParseError
-from infrastructor.ports import EngineReply, Via
+from infrastructor.ports.ssh import EngineReply, Via
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "network"
 QUERIES: dict[str, EngineQuery[Any]] = {

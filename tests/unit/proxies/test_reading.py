@@ -9,7 +9,9 @@ import pytest
 from infrastructor.catalog import CATALOG
 from infrastructor.domains.proxies.parsers import parse_files, parse_test
 from infrastructor.errors import Conflict, NotFound, ParseError, PermissionDenied, ValidationFailed
-from infrastructor.ports import Caller, Capabilities, CommandLine, CommandOutput, Device, Interface, Role
+from infrastructor.ports.callers import Caller, Interface, Role
+from infrastructor.ports.devices import Device
+from infrastructor.ports.ssh import Capabilities, CommandLine, CommandOutput
 from infrastructor.service import UnifiedDataCollectionService
 from tests.fakes import (
     FakeAudit,

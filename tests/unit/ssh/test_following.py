@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from infrastructor.errors import CommandFailed
-from infrastructor.ports import CommandLine
+from infrastructor.ports.ssh import CommandLine
 from infrastructor.ssh.follow import Follower
 from infrastructor.ssh.stream import AHEAD, Stream
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infrastructor.ports import CommandLine
+from infrastructor.ports.ssh import CommandLine
 from infrastructor.ssh.request import Request
 from infrastructor.ssh.shell import ShellLane
 from infrastructor.ssh.streams import GROUP, grouped

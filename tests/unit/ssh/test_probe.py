@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infrastructor.errors import ParseError
-from infrastructor.ports import Capabilities, CommandOutput
+from infrastructor.ports.ssh import Capabilities, CommandOutput
 from infrastructor.ssh.probe import parse
 
 DEBIAN = b"""uid 1000

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infrastructor.ids import uuid7
-from infrastructor.ports import AuditRecord, Caller, Effect, Interface, Role
+from infrastructor.ports.audit import AuditRecord
+from infrastructor.ports.callers import Caller, Effect, Interface, Role
 from infrastructor.storage.audit_text import amend, encode, reduced
 from infrastructor.storage.text import dump
 

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from infrastructor.errors import ParseError
-from infrastructor.ports import CommandOutput
+from infrastructor.ports.ssh import CommandOutput
 from infrastructor.watchers import agent, polling_commands
 from infrastructor.watchers import agent_protocol as protocol
 from infrastructor.watchers.notifiers import Wake, parse_inotifyd, parse_inotifywait

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infrastructor.errors import ParseError
-from infrastructor.ports import Capabilities
+from infrastructor.ports.ssh import Capabilities
 from infrastructor.watchers.engine_events import EngineEvent, api_call, cli_line, parse_event
 
 RECORDED = sorted((Path(__file__).parents[2] / "fixtures" / "watchers" / "events").glob("*.jsonl"))
