@@ -40,8 +40,8 @@ def classes_of(kept: Sequence[Kept], contents: Mapping[Digest, bytes], classify:
             continue
         try:
             found[one.seen.id] = _compared(one, *pair, classify)
-        except Exception:
-            logger.exception("A change was not understood", extra={"path": one.seen.path})
+        except Exception as error:  # noqa: BLE001 - without its message, which may quote the file
+            logger.error("A change was not understood", extra={"path": one.seen.path, "error": type(error).__name__})
     return found
 
 
