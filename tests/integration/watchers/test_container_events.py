@@ -19,8 +19,11 @@ from infrastructor.watchers.containers import ContainerWatcher
 from infrastructor.watchers.listing import list_containers
 from tests.fakes import FakeContainers, FakeEvents
 from tests.support.docker import IMAGE, DockerEngine
+from tests.support.podman import PodmanEngine
 from tests.support.sshd import Sshd
 from tests.support.wait import until
+
+MILESTONES = frozenset({"create", "start", "die", "destroy"})
 
 pytestmark = [pytest.mark.xdist_group("docker"), pytest.mark.timeout(120)]
 
@@ -312,3 +315,29 @@ async def test_a_device_without_an_engine_is_left_alone(
     assert (watcher.state.mode, True in asked) == ("no_engine", False)
     task.cancel()
     await asyncio.wait({task})
+
+
+@pytest.mark.parametrize("way", ["api", "cli"])
+async def test_podman_is_followed_by_its_api_and_by_its_program(
+    watch: Any, podman_host: Sshd, podman_engine: PodmanEngine, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    if way == "api" and podman_engine.service is None:
+        podman_engine.serve()
+        await until(podman_engine.socket.exists, 10)
+    if way == "cli":
+
+        def refuse(*_: object) -> Any:
+            raise EngineUnavailable("no API for this login")
+
+        monkeypatch.setattr(Engine, "follow", refuse)
+        monkeypatch.setattr(Engine, "ask", refuse)
+    watching = await watch(podman_host.device())
+    assert watching.watcher.state.mode == way
+    name = f"followed-{way}"
+    await asyncio.to_thread(podman_engine.run, name, "sh", "-c", "sleep 0.5; exit 3")
+    await until(lambda: watching.of(name)[-1:] == ["die"], 30)
+    await asyncio.to_thread(podman_engine.podman, "rm", name)
+    await until(lambda: watching.of(name)[-1:] == ["destroy"], 30)
+    assert [kind for kind in watching.of(name) if kind in MILESTONES] == ["create", "start", "die", "destroy"]
+    die = next(event for event in watching.events if event.kind == "container.die" and event.subject == name)
+    assert (die.severity, die.data["exit_code"]) == (Severity.WARNING, 3)
