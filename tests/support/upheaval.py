@@ -100,10 +100,10 @@ def harass(tree: Tree, operations: int, kills: list[tuple[int, Callable[[], None
             running.start()
         tree.work()
         time.sleep(PACE_S)
+    if running is not None:
+        running.join()  # two at once would start two servers
     for _, kill in waiting:
         kill()
-    if running is not None:
-        running.join()
 
 
 @asynccontextmanager

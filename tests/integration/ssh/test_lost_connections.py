@@ -148,10 +148,10 @@ async def test_dropped_packets_are_noticed_within_16_seconds(
 CLIENT = """
 import asyncio, sys
 sys.path.insert(0, sys.argv[1])
-from infrastructor.ports import Device
+from infrastructor.ports.devices import Device
 from infrastructor.ssh import AsyncSSHClient
 from tests.support.sshd import line, settings
-from infrastructor.ports import Lane
+from infrastructor.ports.ssh import Lane
 
 async def main():
     async def nobody(name): return None

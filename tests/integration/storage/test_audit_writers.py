@@ -12,7 +12,7 @@ import pytest
 from infrastructor.ids import uuid7
 from infrastructor.storage import audit_table
 from tests.support.audit import audit_log, done, outcomes, record
-from tests.support.postgres import execute, rows
+from tests.support.postgres import TestPostgres, execute, rows
 
 WRITER = """
 import asyncio, sys
@@ -55,7 +55,12 @@ async def test_only_the_dead_are_closed(dsn: str, tmp_path: Path) -> None:
     assert await rows(dsn, "SELECT * FROM audit_writers") == []
 
 
-async def test_writers_of_other_machines_are_trusted_for_a_while(dsn: str, tmp_path: Path) -> None:
+async def test_writers_of_other_machines_are_trusted_for_a_while(
+    broken_dsn: str, own_postgres: TestPostgres, tmp_path: Path
+) -> None:
+    await asyncio.to_thread(own_postgres.crash)
+    await asyncio.to_thread(own_postgres.start)
+    dsn = broken_dsn
     far, fresh = uuid7(), uuid7()
     for writer, age in ((far, "1 hour"), (fresh, "1 minute")):
         await execute(

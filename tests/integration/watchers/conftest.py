@@ -143,13 +143,23 @@ def need(mode: str) -> None:
 
 
 def agent_processes(mode: str) -> list[int]:
-    """Process ids of agents; tests that look at them share one worker."""
+    """Process ids of agents under an sshd; those of servers that other tests run watch this machine itself."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 words = (entry / "cmdline").read_bytes().split(b"\0")
                 name = mode.removesuffix("3").encode()
-                if name in words[0] and any(b"infrastructor-agent" in word for word in words[1:6]):
+                ours = name in words[0] and any(b"infrastructor-agent" in word for word in words[1:6])
+                if ours and _under_sshd(int(entry.name)):
                     found.append(int(entry.name))
     return found
+
+
+def _under_sshd(pid: int) -> bool:
+    while pid > 1:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        if "(sshd" in stat:
+            return True
+        pid = int(stat.rpartition(")")[2].split()[1])
+    return False

@@ -18,7 +18,7 @@ from infrastructor.watchers.agent import agent_line
 from infrastructor.watchers.inotify import WatchOptions
 from tests.integration.watchers.conftest import AGENTS, ALL, REMOTE, Watch, Watched, agent_processes
 from tests.support.sshd import Sshd
-from tests.support.wait import until
+from tests.support.wait import exists, until
 
 pytestmark = [pytest.mark.xdist_group("file_watchers"), pytest.mark.timeout(120)]
 CREATED, MODIFIED, DELETED = Change.CREATE, Change.MODIFY, Change.DELETE
@@ -168,8 +168,9 @@ async def test_a_lost_connection_loses_no_final_state(watched: Watched, sshd: Ss
 
 async def test_nothing_is_left_on_the_device(by_agent: Watched) -> None:
     async with by_agent.watching():
-        assert agent_processes(by_agent.mode)
-    await until(lambda: not agent_processes(by_agent.mode))
+        pids = agent_processes(by_agent.mode)
+        assert pids
+    await until(lambda: not any(exists(f"/proc/{pid}/exe") for pid in pids))
 
 
 async def test_a_restart_says_since_when_nobody_watched(by_agent: Watched) -> None:
