@@ -23,10 +23,6 @@ def run(data_dir: Path, *options: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="Seen: deleted files stay known, and versions that never were, until the next comparison of the whole tree.",
-)
 @pytest.mark.timeout(900)
 def test_no_final_state_is_wrong_missing_or_made_up(tmp_path: Path) -> None:
     found = run(tmp_path)
