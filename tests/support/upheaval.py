@@ -55,6 +55,7 @@ class Server:
             "INFRASTRUCTOR_DATABASE_URL": dsn,
             "INFRASTRUCTOR_REDIS_URL": redis_url,
             "INFRASTRUCTOR_WATCH_CONTAINERS": "false",
+            "INFRASTRUCTOR_DISCOVER_CONFIGS": "false",  # the machine's own configuration is none of the tree
             "INFRASTRUCTOR_METRICS_INTERVAL_S": "0",
             "INFRASTRUCTOR_CONTAINERS_INTERVAL_S": "0",
             "INFRASTRUCTOR_DRIVES_INTERVAL_S": "0",
@@ -127,7 +128,7 @@ async def prepare(dsn: str, data_dir: Path, sshd: Sshd, root: Path) -> UUID:
         return device.id
 
 
-async def compare(dsn: str, data_dir: Path, device_id: UUID, tree: Tree) -> dict[str, int]:
+async def compare(dsn: str, data_dir: Path, device_id: UUID, tree: Tree) -> dict[str, Any]:
     """What is stored against what is there, once they agree or time is up; and every version against what was."""
     deadline = time.monotonic() + SETTLED_S
     async with stores(dsn, data_dir) as (_, store):
@@ -148,6 +149,7 @@ async def compare(dsn: str, data_dir: Path, device_id: UUID, tree: Tree) -> dict
             "ghosts": sum(path not in wanted for path in seen),
             "phantoms": _phantoms(versions, tree),
             "contents_lost": sum(one.content_hash not in contents for one in versions if one.content_hash),
+            "ghost_paths": sorted(path for path in seen if path not in wanted)[:20],
             "blind_spans": len(await store.blind(device_id, datetime.fromtimestamp(0, UTC), datetime.now(UTC))),
         }
 
