@@ -190,7 +190,7 @@ class Connection:
             self._end((AGAIN, f"The database is away.{self._where_to_go_on()}"))
         except Unauthenticated as error:
             self._end((POLICY, error.message))
-        except Exception:
+        except Exception:  # a bug of ours: the client is told so instead of being left without a word
             logger.exception("A WebSocket broke")
             self._end((BROKEN, "The server broke; this is a bug."))
 

@@ -48,6 +48,7 @@ WARM, OURS, STDIO, BY_CLI, SDK = (
 )
 GOALS = (
     ("list", "warm `container_list` to `docker ps` over one `conn.run`", WARM, BY_CLI, 20.0),
+    ("list", "`container_list`, the engine asked anew, to the same", OURS, BY_CLI, 20.0),
     ("stats", "`container_stats` to `docker stats --no-stream` over one `conn.run`", OURS, BY_CLI, 20.0),
     ("list", "`container_list` to the SDK over `ssh://`", OURS, SDK, 5.0),
     ("list", "`container_list` without socket forwarding to `docker ps`", STDIO, BY_CLI, 2.0),

@@ -217,7 +217,7 @@ async def _judge(restore: _Restore, tester: NginxTester) -> None:
     written = hashlib.sha256(restore.content).hexdigest()
     try:
         verdict = await tester.test(ctx)
-    except BaseException:
+    except BaseException:  # also when cancelled: what nobody judged must not stay
         await _undo(restore, written)
         raise
     if verdict.accepted:

@@ -136,7 +136,7 @@ async def carry_out(ctx: Context, place: Place, steps: Sequence[Step]) -> tuple[
             raise _refusal(ctx, place, objections)
         await ctx.progress(len(steps) + 2, len(steps) + 2, "reloading nginx")
         await _reload(ctx, container)
-    except BaseException as error:
+    except BaseException as error:  # also when cancelled: what nginx did not judge must not stay
         await _take_back(ctx, container, done, doing, error)
         raise
     return after.warnings
