@@ -143,7 +143,7 @@ def need(mode: str) -> None:
 
 
 def agent_processes(mode: str) -> list[int]:
-    """Process ids of agents under an sshd; those of servers that other tests run watch this machine itself."""
+    """Process ids of agents under this worker's sshd; tests of other workers have agents of their own beside them."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -157,9 +157,9 @@ def agent_processes(mode: str) -> list[int]:
 
 
 def _under_sshd(pid: int) -> bool:
-    while pid > 1:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-        if "(sshd" in stat:
-            return True
-        pid = int(stat.rpartition(")")[2].split()[1])
-    return False
+    names = []
+    while pid > 1 and pid != os.getpid():
+        name, _, fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
+        names.append(name)
+        pid = int(fields.split()[1])
+    return pid == os.getpid() and any("(sshd" in name for name in names)
