@@ -8,22 +8,22 @@ from pydantic import Field, StringConstraints
 from infrastructor.operation import ChangedBy, Result, completes
 
 # What zfs_namecheck takes: blanks too. The first character of a pool is a letter, so none of these is an option.
-_PART = r"[A-Za-z0-9_.: -]+"
-_POOL = r"[A-Za-z][A-Za-z0-9_.: -]*"
+PART = r"[A-Za-z0-9_.: -]+"
+POOL = r"[A-Za-z][A-Za-z0-9_.: -]*"
 
 PoolName = Annotated[
     str,
-    StringConstraints(pattern=rf"^{_POOL}$", max_length=255),
+    StringConstraints(pattern=rf"^{POOL}$", max_length=255),
     Field(description="Pool, e.g. tank.", json_schema_extra=completes("pool")),
 ]
 DatasetName = Annotated[
     str,
-    StringConstraints(pattern=rf"^{_POOL}(/{_PART})*$", max_length=255),
+    StringConstraints(pattern=rf"^{POOL}(/{PART})*$", max_length=255),
     Field(description="Dataset, e.g. tank/data.", json_schema_extra=completes("dataset")),
 ]
 SnapshotName = Annotated[
     str,
-    StringConstraints(pattern=rf"^{_POOL}(/{_PART})*@{_PART}$", max_length=255),
+    StringConstraints(pattern=rf"^{POOL}(/{PART})*@{PART}$", max_length=255),
     Field(description="ZFS snapshot, e.g. tank/data@monday.", json_schema_extra=completes("zfs_snapshot")),
 ]
 
