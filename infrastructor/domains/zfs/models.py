@@ -30,6 +30,12 @@ SnapshotName = Annotated[
 ZFS = ChangedBy(topic="zfs")
 ONE_POOL = ChangedBy(topic="zfs", subject="pool", names=("pool",))
 
+ZFS_ANSWERS = (
+    *("zfs_pools", "zfs_pool_status", "zfs_datasets", "zfs_dataset", "zfs_snapshots", "zfs_diff"),
+    *("zfs_snapshot_usage", "zfs_health", "zfs_recommendations", "zfs_report"),
+)
+"""Cached answers that a change of pools, datasets or snapshots makes untrue: what changes them `invalidates` these."""
+
 
 def absent(value: Any) -> bool:
     """Rows leave out what says nothing: null, and an empty list."""
