@@ -100,6 +100,12 @@ def test_of_a_flood_the_first_and_the_last_are_told() -> None:
     assert first.id != last.id
 
 
+def test_a_pool_that_loses_its_last_disk_is_no_flood() -> None:
+    lost = [ZfsEvent(n, "data", "ereport.fs.zfs.data", START + n, "tank", 7) for n in range(1500)]
+    first, last = digested(NAS, lost)
+    assert (first.severity, last.severity, last.data["events"]) == (Severity.CRITICAL, Severity.CRITICAL, 1500)
+
+
 def test_disks_and_minutes_are_told_apart() -> None:
     told = digested(NAS, [checksum(0, 1, 1), checksum(1, 2, 1, vdev=2), checksum(61, 3, 2)])
     assert [event.data["eid"] for event in told] == [1, 2, 3]

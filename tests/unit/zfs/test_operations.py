@@ -125,6 +125,21 @@ async def test_a_closed_device_file_is_opened_as_root_where_that_is_allowed() ->
     }
 
 
+async def test_what_is_for_root_alone_says_so_to_a_login() -> None:
+    examined = b"module 2.3.2-1\ndevice open\npool tank\nhas yes\n"
+    ssh = Machine(answers={"ReadEvents": FAILED, "DiffSnapshots": FAILED, "ExamineZfs": examined}, found=LOGIN)
+    with pytest.raises(ZfsForbidden, match=r"for root, and the login is not: .*cannot open it"):
+        await ask(ssh, "zfs_event_list")
+    with pytest.raises(ZfsForbidden):
+        await ask(ssh, "zfs_snapshot_diff", snapshot="tank/data@s1")
+
+
+async def test_what_is_for_root_alone_is_asked_as_root_first() -> None:
+    ssh = Machine(answers={"ReadEvents": recorded("ReadEvents", "zfs-2.1.11-cut")}, found=SUDOER)
+    await ask(ssh, "zfs_event_list")
+    assert [(line.text, line.sudo) for line in ssh.lines] == [("zpool events -H -v", True)]
+
+
 async def test_a_machine_without_an_arc_says_why() -> None:
     empty = b"==> max <==\n\n==> memory <==\nMemTotal: 1 kB\n\n==> reading 5.0 <==\n"
     with pytest.raises(ZfsNotLoaded):
