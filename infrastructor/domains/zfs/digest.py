@@ -1,9 +1,9 @@
 """From what the ZFS module tells to what is stored: each event once, and of a flood its beginning and its end.
 
 A failing disk gives twenty checksum events a second, a pool that loses its last disk a thousand in one, and a recursive
-snapshot one for each dataset. Of errors of one kind and disk, or changes of one pool, within a span of time the first is
-told at once, the last when the span is over, with how many there were. Ids are made of what an event is, so the same events give the same ids, whoever reads
-them and however often: after a reconnect, after a restart, in two processes.
+snapshot one for each dataset. Of errors of one kind and disk, or changes of one pool, within a span of time the first
+is told at once, the last when the span is over, with how many there were. Ids are made of what an event is, so the same
+events give the same ids, whoever reads them and however often: after a reconnect, after a restart, in two processes.
 """
 
 from collections import OrderedDict

@@ -140,7 +140,7 @@ class PoolState(Result):
     checkpoint_bytes: int | None = Field(default=None, description="Space the checkpoint holds; three digits.")
     data_errors: int | None = Field(
         default=None,
-        description="Damaged files and objects; their blocks, where error_files is empty; null: not known.",
+        description="Damaged files; blocks, where error_files is empty; null: not known.",
     )
     error_files: list[str] = Field(default_factory=list, description="The damaged ones, as far as listed.")
     vdevs: list[Vdev] = Field(default_factory=list, description="The tree, parents first.")
