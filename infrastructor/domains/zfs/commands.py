@@ -133,7 +133,7 @@ fi
 :
 """
     template = "{name}"
-    timeout = timedelta(seconds=20)
+    timeout = timedelta(seconds=30)
     may_sudo = True
     name: str | None = None
 

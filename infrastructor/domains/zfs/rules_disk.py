@@ -10,7 +10,7 @@ from infrastructor.domains.zfs.models import Pool, Vdev
 from infrastructor.domains.zfs.rules import Group, below, counted, counts_of, found, groups, line
 
 _SHOWN = 3
-_SLOW_MS, _TIMES_SLOWER = 20.0, 4.0
+_SLOW_MS, _TIMES_SLOWER = 20.0, 5.0
 _SPECIAL = frozenset({"special", "dedup"})
 
 

@@ -22,7 +22,7 @@ _STARTED = re.compile(r"(?:thorough )?(?:error )?scrub started on (?P<start>.*)"
 _ERROR_SCRUBBED = re.compile(rf"scrubbed \d{{1,20}} error blocks in (?P<took>.+){_ON}")
 # Up to 2.1: `51.4M scanned at 25.7M/s, 9.53M issued at 4.76M/s, 51.9M total`
 _OLD_AMOUNTS = re.compile(
-    rf"(?P<scanned>{_SIZE}) scanned(?: at {_SIZE}/s)?, (?P<issued>{_SIZE}) issued(?: at (?P<rate>{_SIZE})/s)?, "
+    rf"(?P<scanned>{_SIZE}) scanned(?: at {_SIZE}/s)?, (?P<issued>{_SIZE}) issued(?: (?:at )?(?P<rate>{_SIZE})/s)?, "
     rf"(?P<total>{_SIZE}) total"
 )
 # Since 2.2: `51.6M / 52.0M scanned, 5.74M / 51.8M issued at 5.74M/s`

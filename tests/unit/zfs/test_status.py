@@ -121,6 +121,8 @@ def test_a_draid_is_well_where_json_leaves_its_state_out() -> None:
         ("lab-2.3.2-expanding", [("expansion", "running")]),
         ("lab-2.3.2-replaced", [("resilver", "running")]),
         ("zfs-2.1.11-scrub", [("scrub", "running")]),
+        ("lab-2.1.11-rebuilding", [("resilver", "running")]),
+        ("lab-2.1.11-rebuilt", [("scrub", "finished"), ("resilver", "finished")]),
         ("zfs-2.1.11-healthy", []),
     ],
 )
@@ -132,6 +134,11 @@ def test_the_progress_of_a_scrub_is_told() -> None:
     (scrub,) = one("zfs-2.1.11-scrub").activities
     assert scrub.started_at == datetime(2026, 11, 20, 15, 6, 51, tzinfo=UTC)
     assert (scrub.done_percent, scrub.bytes_per_second, scrub.seconds_left) == (18.37, 4991222, None)
+
+
+def test_the_speed_of_a_sequential_resilver_is_told_of_2_1_too() -> None:
+    (resilver,) = one("lab-2.1.11-rebuilding").activities
+    assert (resilver.vdev, resilver.bytes_per_second, resilver.seconds_left) == ("mirror-0", 30 << 20, 0)
 
 
 RUNNING = b"""  pool: tank
