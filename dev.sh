@@ -38,7 +38,7 @@ environment() {
     local uv
     uv=$(find_uv)
     say "Making .venv from uv.lock"
-    "$uv" sync --quiet --locked
+    "$uv" sync --quiet --locked --compile-bytecode
     touch .venv/.synced
   fi
 }
