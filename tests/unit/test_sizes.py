@@ -126,7 +126,7 @@ def crowd(count: int = 500) -> FakeSSH:
             | {"State": {"Status": "running", "ExitCode": 0, "Health": health}, "NetworkSettings": networks}
         ).encode()
         group = f"system.slice/docker-{identity}.scope"
-        cgroups += [f"{group}/cpu.stat:usage_usec {n}", f"{group}/memory.current:{n << 20}", f"{group}/pids.current:{n}"]
+        cgroups += [f"{group}/cpu.stat:usage_usec {n}", f"{group}/memory.current:{n << 20}"]
     counters = CommandOutput(exit_status=0, stdout="\n".join(cgroups).encode())
     return FakeSSH(
         outputs={
