@@ -231,6 +231,14 @@ async def test_ten_thousand_lines_of_a_log_fit() -> None:
     assert page["next_cursor"] is not None
 
 
+async def test_an_empty_journal_where_none_is_written_is_said_to_be_so() -> None:
+    page = await Asker(FakeSSH(found=Capabilities(tools=frozenset({"journalctl"})))).ask(
+        "log_query", device="nas", source="unit:ssh"
+    )
+    assert page["lines"] == []
+    assert "systemd does not run there" in page["problems"][0]["problem"]
+
+
 async def test_a_container_with_ten_thousand_ports_is_shown_and_says_what_is_left_out() -> None:
     shown = await Asker(phone_system()).ask("container_get", device="nas", container="pbx")
     assert len(shown["ports"]) + shown["omitted"]["ports"] == 10_000
