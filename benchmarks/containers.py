@@ -232,8 +232,8 @@ def describe(figures: Figures, options: argparse.Namespace) -> str:
             "## Containers",
             f"`python -m benchmarks.containers --results`, {CONTAINERS} running containers, {options.repeats} repeats "
             f"of {options.calls} questions, {made}. Medians; a ratio is the median of the ratios repeat by repeat. "
-            "Ours are whole operations with their audit record; unless it says warm, the cache stands aside. A list that "
-            "is asked anew takes at least what the engine alone takes, which is in the table below.",
+            "Ours are whole operations with their audit record; unless it says warm, the cache stands aside. A list "
+            "that is asked anew takes at least what the engine alone takes, which is in the table below.",
             report.table(("goal", "measured", "limit", "outcome"), verdicts),
             report.table(("question and client", "p50 ms", "to ours"), rows),
         ]
