@@ -1,6 +1,7 @@
 """In-memory twins of every port. The real ones pass the same contract tests."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -389,6 +390,9 @@ class FakeEvents:
     async def latest(self, wanted: EventFilter, limit: int = 500, before: int | None = None) -> Sequence[Event]:
         rows = [row for row in self.rows if (before is None or row.sequence < before) and _matches(row, wanted)]
         return rows[::-1][:limit]
+
+    async def tally(self, wanted: EventFilter) -> Mapping[tuple[str, Severity], int]:
+        return Counter((row.kind, row.severity) for row in self.rows if _matches(row, wanted))
 
     async def extent(self) -> tuple[int, int]:
         return self.forgotten + 1, len(self.rows)

@@ -223,6 +223,20 @@ async def test_drives_are_judged_worst_first_and_stored_when_they_change() -> No
     assert [row.drive for row in history.samples] == ["SAMSUNG MZ7LH480HAHQ-00005:A", "ST3500418AS:B"]
 
 
+async def test_of_very_many_drives_the_best_are_only_counted() -> None:
+    ssh = RecordedDrives()
+    ssh.drives = {
+        f"/dev/sd{chr(97 + n // 26)}{chr(97 + n % 26)}": with_serial("ssd-samsung", f"S{n}") for n in range(90)
+    }
+    ssh.drives["/dev/sdzz"] = with_serial("hdd-seagate-reallocated", "B")
+    result = await health(nas(ssh, fakes.FakeDrives()))
+    assert (result.drives[0].verdict, result.counts) == ("watch", {"watch": 1, "ok": 90})
+    assert (
+        result.note
+        == f"{91 - len(result.drives)} more drives are only counted, none of them worse than the last one shown."
+    )
+
+
 async def test_a_virtual_machine_has_no_drives_and_that_is_an_answer() -> None:
     ssh = RecordedDrives()
     ssh.drives = {}

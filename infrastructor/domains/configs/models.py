@@ -72,6 +72,9 @@ class Discovery(Result):
     found: dict[str, list[str]] = Field(description="Folders by what they belong to: swag, compose, appdata, …")
     added: list[str] = Field(description="Of them, those that were not watched before.")
     refused: list[str] = Field(description="Left alone because config_watch_remove said so.")
+    omitted: int = Field(
+        default=0, exclude_if=lambda value: value == 0, description="Left out for size; config_watch_list has all."
+    )
     problem: str | None = Field(description="Why containers could not be asked, where there are any.")
 
 

@@ -16,14 +16,14 @@ from infrastructor.domains.configs.models import ConfigPath, Discovery, WatchCha
 from infrastructor.domains.devices.commands import FindConfigs
 from infrastructor.errors import CommandNotAvailable, DataCollectionError, DeviceNotFound
 from infrastructor.operation import PLAIN, Cache, CachedParams, Context, DeviceName, DeviceParams, Params, operation
-from infrastructor.paging import Cursor, Limit, page_within
+from infrastructor.paging import Cursor, Limit, fitting, page_within
 from infrastructor.ports.callers import Effect
 from infrastructor.ports.devices import Device
 from infrastructor.snapshot_store import REFUSED, ConfigWatch
 
 USER = "user"
 _MOST_PATTERNS = 50
-_MOST_ADDED = 100
+_FOUND, _BESIDE = 16_000, 8_000  # characters of what is found, and of each list beside it
 
 
 class WatchListParams(Params):
@@ -168,11 +168,16 @@ async def config_watch_discover(ctx: Context, params: DiscoverParams) -> Discove
     for one in found:
         if known.get((one.path, one.source)) != one:
             await ctx.watches.add_watch(one)
+    whole = {source: sorted(one.path for one in found if one.source == source) for source in _sources(found)}
+    refused = sorted(path for path, source in known if source == REFUSED)
+    shown = {source: fitting(rows, _FOUND // len(whole)) for source, rows in whole.items()}
+    told, left = fitting(sorted(added), _BESIDE), fitting(refused, _BESIDE)
     return Discovery(
         device=ctx.device.hostname,
-        found={source: sorted(one.path for one in found if one.source == source) for source in _sources(found)},
-        added=sorted(added)[:_MOST_ADDED],
-        refused=sorted(path for path, source in known if source == REFUSED),
+        found=shown,
+        added=told,
+        refused=left,
+        omitted=sum(map(len, (*whole.values(), added, refused))) - sum(map(len, (*shown.values(), told, left))),
         problem=problem,
     )
 

@@ -81,14 +81,18 @@ async def drive_health(ctx: Context, params: DriveHealthParams) -> DriveHealth:
     ]
     await _store(ctx, readings, histories, missing)
     drives.sort(key=lambda drive: (_ORDER.index(drive.verdict), drive.name))
+    shown = fitting(drives[:_SHOWN], ROWS_BUDGET)
     note = missing
+    if len(shown) < len(drives):
+        more = f"{len(drives) - len(shown)} more drives are only counted, none of them worse than the last one shown."
+        note = f"{missing} {more}" if missing else more
     if not drives:
         note = "smartctl finds no drive here. A virtual machine's disks have no SMART: ask the machine it runs on."
     return DriveHealth(
         device=ctx.device.hostname,
         verdict=drives[0].verdict if drives else Level.UNKNOWN,
         counts=dict(Counter(drive.verdict for drive in drives)),
-        drives=fitting(drives[:_SHOWN], ROWS_BUDGET),
+        drives=shown,
         note=note,
     )
 

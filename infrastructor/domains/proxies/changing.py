@@ -42,7 +42,7 @@ from infrastructor.operation import (
 from infrastructor.ports.callers import Effect
 from infrastructor.sanitize import clean
 
-PROXY_ANSWERS = ("proxies", "proxy_config", "proxy_templates", "proxy_samples", "proxy_summary")
+PROXY_ANSWERS = ("proxies", "proxy_config", "proxy_templates", "proxy_samples", "proxy_summary", "dependencies")
 _DEADLINE = timedelta(minutes=5)
 _COMMANDS = (*LOOK, *APPLYING)
 _NEW_MODE = 0o644

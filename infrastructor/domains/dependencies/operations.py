@@ -1,22 +1,36 @@
 """service_dependency_map: the graph of a device, or the part of it around one service."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 
 from pydantic import Field
 
+from infrastructor.domains.containers.reach import ask
+from infrastructor.domains.dependencies.graph import Graph, Route
+from infrastructor.domains.dependencies.models import Edge, Node, ServiceDependencyMap
 from infrastructor.domains.network.commands import ReadLinks, ReadSockets
-from infrastructor.domains.network.dependencies import Graph
+from infrastructor.domains.network.containers import Container
 from infrastructor.domains.network.inventory import with_details
-from infrastructor.domains.network.models import ServiceDependencyMap
 from infrastructor.domains.network.queries import ContainerDependencies, DescribeContainers, PublishingContainers
-from infrastructor.errors import DataCollectionError, NotFound, ValidationFailed
-from infrastructor.operation import Cache, CachedParams, Context, operation
-from infrastructor.paging import Cursor, Limit, fitting
+from infrastructor.domains.proxies.inventory import sort_files
+from infrastructor.domains.proxies.place import (
+    PLACE_COMMANDS,
+    PLACE_QUERIES,
+    is_swag,
+    place_of_container,
+    read_configs,
+)
+from infrastructor.errors import DataCollectionError, NotFound, PermissionDenied, ValidationFailed
+from infrastructor.operation import Cache, CachedParams, Context, Operation, operation
+from infrastructor.paging import ROWS_BUDGET, Cursor, Limit, characters, fitting
 from infrastructor.ports.callers import Effect
+from infrastructor.sanitize import clean
 
 _SHOWN_NAMES = 100
-_PAGE_CHARACTERS = 20_000  # of edges; their nodes and the lists of names come on top
+_NAMES_BUDGET = 4000  # characters of one list of names
+_CONFIG_NAME = 100
 
 
 class DependencyMapParams(CachedParams):
@@ -34,8 +48,8 @@ class DependencyMapParams(CachedParams):
     route="GET /api/network/{device}/dependencies",
     resource_uri="network://{device}/dependencies",
     cache=Cache("dependencies", timedelta(minutes=5)),
-    commands=(ReadLinks, ReadSockets, DescribeContainers),
-    queries=(PublishingContainers, ContainerDependencies),
+    commands=(ReadLinks, ReadSockets, DescribeContainers, *PLACE_COMMANDS),
+    queries=(PublishingContainers, ContainerDependencies, *PLACE_QUERIES),
 )
 async def service_dependency_map(ctx: Context, params: DependencyMapParams) -> ServiceDependencyMap:
     """Map which services of a device need which, with evidence. Use around=NAME before stopping one to see its impact.
@@ -44,10 +58,10 @@ async def service_dependency_map(ctx: Context, params: DependencyMapParams) -> S
     """
     problems: list[str] = []
     reply, addresses, listeners = await asyncio.gather(
-        ctx.ask(PublishingContainers()), _own_addresses(ctx, problems), _listeners(ctx, problems)
+        ask(ctx, PublishingContainers()), _own_addresses(ctx, problems), _listeners(ctx, problems)
     )
-    containers = await with_details(ctx, reply.value)
-    graph = Graph(containers, addresses, listeners, detail=params.detail)
+    containers, routes = await asyncio.gather(with_details(ctx, reply.value), _routes(ctx, reply.value, problems))
+    graph = Graph(containers, addresses, listeners, routes, detail=params.detail)
     edges, dependents, dependencies = graph.edges, [], []
     if params.around is not None:
         centre = _centre(graph, params.around)
@@ -62,24 +76,67 @@ async def service_dependency_map(ctx: Context, params: DependencyMapParams) -> S
             or (edge.source in down and edge.target in down)
             or edge.source == centre
         ]
-    start = int(params.cursor or 0)
-    shown = fitting(edges[start : start + params.limit], _PAGE_CHARACTERS, least=1)
-    end = start + len(shown)
     independent = graph.independent if params.around is None else []
+    problems = fitting(problems, _NAMES_BUDGET)
+    lists = [_names(names) for names in (independent, dependents, dependencies)]
+    start = int(params.cursor or 0)
+    room = ROWS_BUDGET - characters(problems) - sum(map(characters, lists))
+    shown, nodes = _fitting(graph, edges[start : start + params.limit], room)
+    end = start + len(shown)
     return ServiceDependencyMap(
         device=ctx.device.hostname,
         engine=reply.via.value,
         services=len(graph.services),
-        independent=independent[:_SHOWN_NAMES],
+        independent=lists[0],
         independent_total=len(independent),
-        nodes=graph.nodes(name for edge in shown for name in (edge.source, edge.target)),
+        nodes=nodes,
         edges=shown,
         edges_total=len(edges),
-        dependents=dependents[:_SHOWN_NAMES],
-        dependencies=dependencies[:_SHOWN_NAMES],
+        dependents=lists[1],
+        dependencies=lists[2],
         problems=problems,
         next_cursor=str(end) if end < len(edges) else None,
     )
+
+
+def _names(names: Sequence[str]) -> list[str]:
+    shown = fitting(names[:_SHOWN_NAMES], _NAMES_BUDGET)
+    return [*shown, *([f"… {len(names) - len(shown)} more"] if len(shown) < len(names) else [])]
+
+
+def _fitting(graph: Graph, edges: Sequence[Edge], room: int) -> tuple[list[Edge], list[Node]]:
+    """The first edges that fit together with their ends, one at least."""
+    shown: list[Edge] = []
+    nodes: dict[str, Node] = {}
+    for edge in edges:
+        ends = {node.name: node for node in graph.nodes((edge.source, edge.target)) if node.name not in nodes}
+        room -= characters([edge, *ends.values()])
+        if room < 0 and shown:
+            break
+        shown.append(edge)
+        nodes |= ends
+    return shown, [nodes[name] for name in sorted(nodes)]
+
+
+async def _routes(ctx: Context, containers: Sequence[Container], problems: list[str]) -> Mapping[str, Sequence[Route]]:
+    """What the enabled configurations of each SWAG send on, by the id of its container."""
+    found = {}
+    for container in containers:
+        if not is_swag(container.image):
+            continue
+        try:
+            place = await place_of_container(ctx, container.id)
+            inventory = sort_files(await read_configs(ctx, place))
+        except (DataCollectionError, NotFound, PermissionDenied) as error:  # one proxy must not hide all the rest
+            problems.append(f"What {container.name} is a proxy for is unknown: {error.message}")
+            continue
+        found[container.id] = [
+            Route(clean(entry.label, _CONFIG_NAME), clean(upstream.text, _CONFIG_NAME), upstream.host, upstream.port)
+            for entry in inventory.enabled
+            for upstream in entry.proxy.upstreams
+            if upstream.host is not None
+        ]
+    return found
 
 
 async def _own_addresses(ctx: Context, problems: list[str]) -> list[str]:
@@ -111,3 +168,6 @@ def _centre(graph: Graph, name: str) -> str:
     if not found:
         raise NotFound(f"No service or container is named {name!r}.", hint="Call without around to see the names.")
     raise ValidationFailed(f"{name!r} may be {', '.join(found[:20])}.", hint="Give the one that is meant.")
+
+
+OPERATIONS: tuple[Operation[Any, Any], ...] = (service_dependency_map,)

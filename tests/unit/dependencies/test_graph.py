@@ -2,13 +2,10 @@
 
 import dataclasses
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infrastructor.domains.network.dependencies import Graph
-from infrastructor.domains.network.models import ServiceDependencyMap
-from infrastructor.paging import fitting
+from infrastructor.domains.dependencies.graph import Graph, Route
 from tests.unit.network.build import container, published, recorded_containers, recorded_sockets, volume
 
 
@@ -104,6 +101,39 @@ def test_only_a_reader_needs_the_one_that_writes() -> None:
     ]
 
 
+def test_a_proxy_needs_what_it_sends_to_and_is_no_way_through() -> None:
+    containers = (
+        container("swag", networks=("web",)),
+        container("media/sonarr", networks=("web",), depends_on=(("db", "service_started"),)),
+        container("media/db", networks=("web",)),
+        container("island", networks=("other",)),
+        container("old", networks=("web",), state="exited"),
+        container("dashboard", networks=("web",), env=("PROXY_HOST=swag",)),
+    )
+    upstreams = [
+        *(("sonarr.subdomain", "sonarr", 8989), ("island.subdomain", "island", 80), ("old.subfolder", "old", 80)),
+        *(("gone.subdomain", "Gone", 80), ("nas.subdomain", "nas", 5000), ("itself.subdomain", "127.0.0.1", 80)),
+        ("far.subdomain", "far.example.org", 443),
+    ]
+    routes = [Route(config, f"http://{host}:{port}", host, port) for config, host, port in upstreams]
+    graph = Graph(containers, ["nas"], routes={containers[0].id: routes})
+    assert [one for one in told(graph) if one[0] == "swag"] == [
+        ("swag", "Gone", "proxy", "No container there is named Gone."),
+        ("swag", "island", "proxy", "They share no network, so the name does not resolve."),
+        ("swag", "old", "proxy", "old is exited."),
+        ("swag", "media/sonarr", "proxy", None),
+    ]
+    [evidence] = [edge.evidence for edge in graph.edges if edge.target == "media/sonarr"]
+    assert evidence == "sonarr.subdomain: http://sonarr:8989"
+    # Without its database one site is down; the proxy and what asks the proxy go on.
+    assert graph.reach("media/db", backwards=True) == ["media/sonarr", "swag"]
+    assert graph.reach("swag", backwards=True) == ["dashboard"]
+    assert graph.reach("dashboard", backwards=False) == ["swag"]
+    assert graph.reach("swag", backwards=False) == ["Gone", "island", "old", "media/sonarr", "media/db"]
+    around = Graph(containers, routes={containers[0].id: routes}, detail=True)
+    assert ("swag", "host:far.example.org", "proxy", None) in told(around)
+
+
 def test_detail_adds_what_is_around_under_names_of_its_own() -> None:
     web = container("db", mounts=(volume("db"),), ports=(published(80, 8080),), env=("SMTP_HOST=mail.example.org:25",))
     graph = Graph((web,), detail=True)
@@ -141,50 +171,3 @@ def test_what_depends_on_it_and_what_it_needs_mirror_each_other(pairs: list[tupl
     for other in graph.reach(start, backwards=False):
         if other != start:
             assert start in graph.reach(other, backwards=True)
-
-
-def fleet(size: int) -> list[object]:
-    """Stacks of ten services each, all talking to their database and to a shared proxy."""
-    found = []
-    for number in range(size):
-        stack, service = f"application-stack-{number // 10:02}", f"service-with-a-name-{number % 10}"
-        found.append(
-            container(
-                f"{stack}/{service}",
-                networks=(stack, "proxy"),
-                env=(
-                    f"DATABASE_URL=postgres://user:pass@service-with-a-name-0.{stack}:5432/x",
-                    "CACHE_HOST=service-with-a-name-1:6379",
-                ),
-                depends_on=(("service-with-a-name-0", "service_healthy"),),
-                ports=(published(80, 10000 + number),),
-                mounts=(volume(f"/srv/{stack}/{service}"), volume("/mnt/media", writable=number % 2 == 0)),
-            )
-        )
-    return found
-
-
-@pytest.mark.parametrize("detail", [False, True])
-def test_a_page_of_five_hundred_containers_stays_below_the_limit(detail: bool) -> None:
-    graph = Graph(fleet(500), detail=detail)  # type: ignore[arg-type]
-    edges = graph.edges
-    pages, start = 0, 0
-    while start < len(edges):
-        shown = fitting(edges[start : start + 100], 20_000, least=1)
-        page = ServiceDependencyMap(
-            device="nas",
-            engine="socket",
-            services=len(graph.services),
-            independent=graph.independent[:100],
-            independent_total=len(graph.independent),
-            nodes=graph.nodes(name for edge in shown for name in (edge.source, edge.target)),
-            edges=shown,
-            edges_total=len(edges),
-            dependents=[],
-            dependencies=[],
-            problems=[],
-            next_cursor="100",
-        )
-        assert len(page.model_dump_json()) < 40_000
-        start, pages = start + len(shown), pages + 1
-    assert pages < 60

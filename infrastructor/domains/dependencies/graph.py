@@ -1,7 +1,8 @@
-"""Who needs whom, from what compose labels, environments, links, networks and mounts tell. Pure.
+"""Who needs whom, from what compose labels, environments, links, networks, mounts and proxies tell. Pure.
 
 A service is all containers of one compose service (`stack/service`), or one container of no stack. An edge points
-from what needs to what is needed, and says where that is written.
+from what needs to what is needed, and says where that is written. A proxy needs what it sends requests to; but as it
+goes on without one of them, it is no way through: what it answers for does not make others fail.
 """
 
 import re
@@ -9,11 +10,12 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Literal, TypeVar
 
+from infrastructor.domains.dependencies.models import Edge, EdgeKind, Node
 from infrastructor.domains.network.addresses import parse_address
 from infrastructor.domains.network.containers import Container, Mount
-from infrastructor.domains.network.models import Edge, EdgeKind, Node
 from infrastructor.domains.network.references import Reference
 
 _HOST_NAMES = frozenset({"host.docker.internal", "gateway.docker.internal", "host.containers.internal"})
@@ -37,6 +39,16 @@ class _Draft:
     problem: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a proxy sends requests: the configuration that says so, and the upstream as it is shown."""
+
+    config: str
+    text: str
+    host: str
+    port: int | None
+
+
 Key = tuple[str, str, EdgeKind]
 _Kind = Literal["network", "volume", "port", "host"]
 N = TypeVar("N")
@@ -51,7 +63,8 @@ def service_of(container: Container) -> str:
 class Graph:
     """The map of one device.
 
-    `host_addresses` are the device's own, `listeners` the ports on which containers listen in its own network.
+    `host_addresses` are the device's own, `listeners` the ports on which containers listen in its own network, `routes`
+    those of proxies, by the proxy's id.
     """
 
     def __init__(
@@ -59,12 +72,14 @@ class Graph:
         containers: Sequence[Container],
         host_addresses: Iterable[str] = (),
         listeners: Iterable[tuple[int, str]] = (),
+        routes: Mapping[str, Sequence[Route]] = MappingProxyType({}),
         *,
         detail: bool = False,
     ) -> None:
         self.containers = containers
         self.host_addresses = frozenset(host_addresses)
         self.listeners = tuple(listeners)
+        self.routes = routes
         self.services: dict[str, list[Container]] = {}
         for container in containers:
             self.services.setdefault(service_of(container), []).append(container)
@@ -106,17 +121,23 @@ class Graph:
 
     def reach(self, start: str, *, backwards: bool) -> list[str]:
         """Everything reachable from a service over its needs, nearest first."""
-        ways: dict[str, list[str]] = {}
+        ways: dict[str, list[tuple[str, bool]]] = {}
         for edge in self.edges:
             if edge.kind not in (EdgeKind.NETWORK, EdgeKind.PUBLISHES):
                 one, other = (edge.target, edge.source) if backwards else (edge.source, edge.target)
-                ways.setdefault(one, []).append(other)
-        seen, queue = {start: None}, deque([start])
+                ways.setdefault(one, []).append((other, edge.kind is EdgeKind.PROXY))
+        seen, followed, queue = {start: None}, {start}, deque([start])
         while queue:
-            for name in ways.get(queue.popleft(), ()):
+            here = queue.popleft()
+            for name, by_proxy in ways.get(here, ()):
+                if by_proxy and not backwards and here != start:
+                    continue
                 # Two that write into one volume do not need each other.
-                if name not in seen and (name in self.services or not backwards):
-                    seen[name] = None
+                if name not in self.services and backwards:
+                    continue
+                seen[name] = None
+                if name not in followed and not (by_proxy and backwards):
+                    followed.add(name)
                     queue.append(name)
         return [name for name in seen if name != start]
 
@@ -142,6 +163,8 @@ class Graph:
             self._add(name, service_of(owner) if owner else linked, EdgeKind.LINK, f"link as {alias}", problem)
         for reference in container.details.references:
             self._read_reference(container, reference)
+        for route in self.routes.get(container.id, ()):
+            self._read_route(container, route)
 
     def _read_reference(self, container: Container, reference: Reference) -> None:
         name = service_of(container)
@@ -149,6 +172,17 @@ class Graph:
         for target in dict.fromkeys(map(service_of, targets)):
             if target != name:
                 self._add(name, target, EdgeKind.ENV, reference.text, problem)
+
+    def _read_route(self, container: Container, route: Route) -> None:
+        name, evidence = service_of(container), f"{route.config}: {route.text}"
+        reference = _reference(route)
+        targets, problem = self._targets(container, reference)
+        for target in dict.fromkeys(map(service_of, targets)):
+            if target != name:
+                self._add(name, target, EdgeKind.PROXY, evidence, problem)
+        is_name = parse_address(reference.host) is None and reference.host not in {"localhost", *self.host_addresses}
+        if not targets and is_name and not _is_foreign(reference):
+            self._add(name, route.host, EdgeKind.PROXY, evidence, f"No container there is named {route.host}.")
 
     def _targets(self, container: Container, reference: Reference) -> tuple[list[Container], str | None]:
         """The containers that a name or address means from inside this one."""
@@ -159,7 +193,7 @@ class Graph:
             return at_address, None
         candidates = self._by_alias.get(host, [])
         mine = self._networks_of(container)
-        near = [other for other in candidates if other.id != container.id and mine & self._networks_of(other)]
+        near = [other for other in candidates if other.id != container.id and mine & _named_in(other)]
         if near or not candidates:
             return self._nearest(container, near)
         # Not to be reached by that name. Believe it only where nobody else can be meant.
@@ -203,6 +237,10 @@ class Graph:
         for reference in container.details.references if container.details else ():
             if not self._targets(container, reference)[0] and _is_foreign(reference):
                 self._surround(container, "host", reference.host, EdgeKind.ENV, reference.text)
+        for route in self.routes.get(container.id, ()):
+            reference = _reference(route)
+            if not self._targets(container, reference)[0] and _is_foreign(reference):
+                self._surround(container, "host", reference.host, EdgeKind.PROXY, f"{route.config}: {route.text}")
 
     def _surround(self, container: Container, kind: _Kind, name: str, edge: EdgeKind, evidence: str) -> None:
         target = f"{kind}:{name}"  # a volume may have the name of a service
@@ -299,8 +337,12 @@ class Graph:
         """Its networks, or those of the container whose network it uses. Names resolve in none of the default ones."""
         kind, _, other = container.network_mode.partition(":")
         owner = self._by_id.get(other) or self._by_name.get(other) if kind == "container" else container
-        attachments = owner.attachments if owner else ()
-        return {one.network_id or one.network for one in attachments if one.network not in _NAMELESS}
+        return _named_in(owner) if owner else set()
+
+
+def _named_in(container: Container) -> set[str]:
+    """The networks in which its own name resolves: none of another container whose network it uses."""
+    return {one.network_id or one.network for one in container.attachments if one.network not in _NAMELESS}
 
 
 def _grouped(pairs: Iterable[tuple[N, V]]) -> dict[N, list[V]]:
@@ -314,6 +356,10 @@ def _joined(evidence: Iterable[str]) -> str:
     texts = list(evidence)
     shown = "; ".join(texts[:_EVIDENCE])[:_EVIDENCE_LENGTH]
     return shown if len(texts) <= _EVIDENCE else f"{shown}; {len(texts) - _EVIDENCE} more"
+
+
+def _reference(route: Route) -> Reference:
+    return Reference(route.config, route.host.lower(), route.port)
 
 
 def _is_foreign(reference: Reference) -> bool:
