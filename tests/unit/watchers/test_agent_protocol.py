@@ -83,7 +83,7 @@ def test_what_an_agent_is_sent_are_lines_of_words() -> None:
 
 def test_agents_are_valid_where_they_run() -> None:
     """Python 3.5 knows no f-strings and no annotations of variables."""
-    source = Path(agent.__file__).with_name("agent.py").read_text()
+    source = "\n".join(Path(agent.__file__).with_name(name).read_text() for name in agent.PROGRAMS["python3"])
     ast.parse(source, feature_version=(3, 5))
     assert not re.search(r"\bf\"|\bf'", source)
     for interpreter in agent.PROGRAMS:
