@@ -20,7 +20,7 @@ from infrastructor.ports.callers import Caller, Interface, Role
 from infrastructor.ports.devices import Device
 from infrastructor.ports.series import MetricSample
 from infrastructor.service import UnifiedDataCollectionService
-from infrastructor.snapshot_store import ConfigWatch, Holding, Signature, Version
+from infrastructor.snapshot_store import REFUSED, ConfigWatch, Holding, Signature, Version
 from infrastructor.ssh import AsyncSSHClient
 from tests import fakes
 from tests.fake_history import fake_history
@@ -149,6 +149,39 @@ async def test_only_what_is_watched_is_read(world: World, tmp_path: Path) -> Non
         await world.ask("config_get", path=str(secret))
     with pytest.raises(PermissionDenied):
         await world.ask("config_get", path=str(world.folder / "link"))
+    (world.folder / "folder").symlink_to(tmp_path)
+    with pytest.raises(PermissionDenied, match="is a link to"):
+        await world.ask("config_get", path=str(world.folder / "folder" / "elsewhere"))
+    # What somebody took off the list is not watched, whoever wrote that down; nor is what is left out.
+    watches = world.history.watches
+    await watches.add_watch(ConfigWatch(device_id=world.device.id, path=str(tmp_path), source=REFUSED))
+    with pytest.raises(NotFound):
+        await world.ask("config_get", path=str(secret))
+    await watches.add_watch(
+        ConfigWatch(device_id=world.device.id, path=str(tmp_path), source="user", exclude=("else*",))
+    )
+    with pytest.raises(NotFound):
+        await world.ask("config_get", path=str(secret))
+
+
+async def test_a_watched_folder_may_itself_be_a_link(world: World, tmp_path: Path) -> None:
+    place, name = tmp_path / "place", tmp_path / "name"
+    place.mkdir()
+    (place / "a.conf").write_text("a\n")
+    name.symlink_to(place)
+    await world.history.watches.add_watch(ConfigWatch(device_id=world.device.id, path=str(name), source="user"))
+    assert (await world.ask("config_get", path=f"{name}/a.conf")).text == "a\n"
+
+
+async def test_nothing_is_put_back_through_a_link_that_leads_away(world: World, tmp_path: Path) -> None:
+    """Who may write into a watched folder must not have us write elsewhere, nor show what is there."""
+    path, elsewhere = world.folder / "app.conf", tmp_path / "elsewhere"
+    elsewhere.write_text("somebody's\n")
+    version = await world.seen(str(path), "old\n", 60)
+    path.symlink_to(elsewhere)
+    with pytest.raises(PermissionDenied):
+        await world.ask("config_restore", path=str(path), version=str(version))
+    assert elsewhere.read_text() == "somebody's\n"
 
 
 async def test_a_long_file_is_read_in_parts(world: World, put: Put) -> None:

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from infrastructor.domains.configs.roots import Root
 from infrastructor.errors import ParseError
 from infrastructor.ports.ssh import CommandOutput
 from infrastructor.watchers import agent, polling_commands
 from infrastructor.watchers import agent_protocol as protocol
 from infrastructor.watchers.notifiers import Wake, parse_inotifyd, parse_inotifywait
-from infrastructor.watchers.roots import Root
 
 MARK = b"12,34,1795276440212618240,1795276440212618241,33188,0,1000"
 names = st.binary(min_size=1, max_size=30).filter(lambda name: b"\0" not in name)
