@@ -1,6 +1,7 @@
 """The operations on history, on a real device through a real sshd; only the stores are in memory."""
 
 import hashlib
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +21,7 @@ from infrastructor.ports.callers import Caller, Interface, Role
 from infrastructor.ports.devices import Device
 from infrastructor.ports.series import MetricSample
 from infrastructor.service import UnifiedDataCollectionService
-from infrastructor.snapshot_store import REFUSED, ConfigWatch, Holding, Signature, Version
+from infrastructor.snapshot_store import REFUSED, BlindTime, ConfigWatch, Holding, Signature, Version
 from infrastructor.ssh import AsyncSSHClient
 from tests import fakes
 from tests.fake_history import fake_history
@@ -403,3 +404,36 @@ async def test_a_change_is_explained_by_what_happened_around_it(world: World) ->
     assert "hunter" not in found.model_dump_json()
     with pytest.raises(InfrastructorError):
         await world.ask("change_explain", change=str(uuid7()))
+
+
+def last_installed() -> tuple[str, str]:
+    """When, and what, by the log of this machine."""
+    log = Path("/var/log/dpkg.log")
+    lines = re.findall(r"^(\S+ \S+) install ([^\s:]+)", log.read_text() if log.exists() else "", re.MULTILINE)
+    if not lines:
+        pytest.skip("nothing was ever installed here by dpkg")
+    at, name = lines[-1]
+    return at, name
+
+
+async def test_a_change_is_explained_by_the_packages_that_came_with_it(world: World) -> None:
+    at, name = last_installed()
+    ago = (datetime.now(UTC) - datetime.fromisoformat(at).astimezone()).total_seconds()
+    change = await world.seen(f"/etc/{name}/{name}.conf", "a\n", ago)
+    found = await world.ask("change_explain", Role.VIEWER, change=str(change))
+    facts = [fact for fact in found.facts if fact.kind == "package"]
+    assert any(fact.why.endswith(f"the path names {name}") and fact.evidence["packages"] for fact in facts)
+    assert found.problems == []
+
+
+async def test_a_change_of_a_device_out_of_reach_is_explained_by_the_rest(world: World) -> None:
+    change = await world.seen("/etc/hosts", "a\n", 10, device=world.other)
+    found = await world.ask("change_explain", Role.VIEWER, change=str(change))
+    assert len(found.problems) == 1
+    assert found.problems[0].startswith("Package changes are not known: ")
+    # What only marks until when somebody watched is no span in which nobody did.
+    now = datetime.now(UTC)
+    for begin in (now, now - timedelta(seconds=5)):
+        await world.history.snapshots.add_blind(world.other.id, BlindTime(begin=begin, end=now, reason="x"))
+    found = await world.ask("change_explain", Role.VIEWER, change=str(change))
+    assert [(one.begin, one.end) for one in found.blind] == [(now - timedelta(seconds=5), now)]

@@ -55,6 +55,17 @@ def test_the_tie_is_said() -> None:
     }
 
 
+def test_folders_that_hold_everything_tie_nothing() -> None:
+    facts = [
+        fact("neighbour", 1, path="/mnt/tank/apps/blog/compose.yml"),
+        fact("below", 1, path="/mnt/tank/apps/shop/config/app.ini"),
+        fact("proxy", 1, path="/mnt/tank/swag/nginx/proxy-confs/shop.subdomain.conf"),
+    ]
+    change = ChangeFacts(at=AT, path="/mnt/tank/apps/shop/compose.yml")
+    ties = {one.fact.what: one.why.partition("; ")[2] for one in rank(change, facts, WINDOW)}
+    assert ties == {"neighbour": "", "below": "both paths name shop", "proxy": "both paths name shop"}
+
+
 @for_all(st.lists(st.floats(-900, 900), max_size=20), st.floats(0, 1))
 def test_scores_are_between_0_and_1_and_fall(seconds: list[float], severity: float) -> None:
     scores = [one.score for one in rank(CHANGE, [fact("x", at, severity=severity) for at in seconds], WINDOW)]
