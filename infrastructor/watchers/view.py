@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from infrastructor.domains.configs.roots import Root, covered
 from infrastructor.formats.kinds import config_type
 from infrastructor.sanitize import clean
 from infrastructor.snapshot_store import BlindTime, Head, Holding, Version
@@ -20,7 +21,6 @@ from infrastructor.watchers.agent_protocol import (
     tree_digest,
 )
 from infrastructor.watchers.file_state import FileWatchState
-from infrastructor.watchers.roots import Root, covered
 from infrastructor.watchers.version_outbox import VersionOutbox
 
 WORTH_NOTING_S = 0.1

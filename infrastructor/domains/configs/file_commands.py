@@ -192,24 +192,35 @@ class Refused:
 
 @dataclass(frozen=True)
 class ReadFile(Command[RemoteFile | Refused]):
-    """A file with what stat says of it; of more than a MiB only its hash."""
+    """A file with what stat says of it; of more than a MiB only its hash.
+
+    `within` is the folder, or the file, by which it may be read: where a folder below that is a symbolic link, the
+    answer's path is where it leads, as for a file that is one.
+    """
 
     # The content comes last and whole; what is longer than a MiB is only hashed.
     script = rf"""
-path=$1
+path=$1 within=$2
 {_LOOK}
+if [ -n "$within" ] && [ ! -L "$path" ]; then
+  folder=$(readlink -f -- "${{path%/*}}/") top=$(readlink -f -- "$within")
+  if [ -n "$folder" ] && [ "${{folder%/}}/${{path##*/}}" != "${{top%/}}${{path#"${{within%/}}"}}" ]; then
+    real=${{folder%/}}/${{path##*/}}
+  fi
+fi
 look
 if [ "$now" = {ABSENT} ]; then printf '%s\n%s\n' {ABSENT} "$real"; exit 0; fi
 set -- $(stat -c '%s %a %u %g %Y %i %h' -- "$real")
 printf '%s\n%s\n' "$now $*" "$real"
 if [ "$1" -le {LONGEST} ]; then cat -- "$real"; fi
 """
-    template = "{path}"
+    template = "{path} {within}"
     ok_statuses = _STATUSES
     max_output = LONGEST + 8192
     accepts_truncated = True
     may_sudo = True
     path: str
+    within: str = ""
 
     def parse(self, output: CommandOutput) -> RemoteFile | Refused:
         if output.exit_status in {NO_FILE, DENIED}:

@@ -24,9 +24,9 @@ FILE_COMMANDS = (ReadFile, WriteFile, RemoveFile, MoveFile, MakeFolder)
 """What an operation that changes files declares among its commands."""
 
 
-async def read_file(ctx: Context, path: str) -> RemoteFile:
+async def read_file(ctx: Context, path: str, *, within: str = "") -> RemoteFile:
     """Raises `ValidationFailed` for what is no file, `PermissionDenied` where neither login nor root may read it."""
-    answer = await _as_who_may(ctx, ReadFile(path))
+    answer = await _as_who_may(ctx, ReadFile(path, within))
     if isinstance(answer, Refused):
         raise _refusal(ctx, path, "read", answer)
     return answer

@@ -282,7 +282,9 @@ class FactRow(Result):
 
     at: datetime = Field(description="When (UTC).")
     seconds_after: float = Field(description="After the change; negative: before it.")
-    kind: Literal["container", "operation", "config", "metric", "watcher"] = Field(description="What kind of fact.")
+    kind: Literal["container", "operation", "package", "config", "metric", "watcher"] = Field(
+        description="What kind of fact."
+    )
     what: str = Field(description="In words.")
     why: str = Field(description="What ties it to the change.")
     score: float = Field(description="0 to 1: how likely it belongs to the change.")

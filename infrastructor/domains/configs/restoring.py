@@ -13,7 +13,7 @@ from infrastructor.domains.configs.file_commands import ABSENT, LONGEST, RemoteF
 from infrastructor.domains.configs.files import FILE_COMMANDS, read_file, remove_file, write_file
 from infrastructor.domains.configs.models import ConfigPath, Restored, VersionRef
 from infrastructor.domains.configs.nginx_tests import NGINX_COMMANDS, NGINX_QUERIES, NginxTester, find_tester
-from infrastructor.domains.configs.sides import LIVE, live_side, resolve_stored, stored
+from infrastructor.domains.configs.sides import LIVE, live_side, read_known, resolve_stored, stored
 from infrastructor.domains.configs.validating import TestComposeText
 from infrastructor.errors import Conflict, NotFound, ValidationFailed
 from infrastructor.formats.kinds import NGINX_KINDS, as_text, config_type
@@ -61,7 +61,7 @@ async def config_restore(ctx: Context, params: RestoreParams) -> Restored:
     """Put a version of a file back, validated by its program; nginx refusing it undoes it. Try dry_run first."""
     target = await _target(ctx, params.path, params.version)
     content = await _content(ctx, target)
-    now = await read_file(ctx, params.path)
+    now = await read_known(ctx, params.path)
     if now.exists and now.content is None:
         raise ValidationFailed(
             f"{params.path} has {now.size_bytes} bytes now: more than can be kept to put it back if something fails.",

@@ -14,7 +14,7 @@ my $WATCH = 0x1000fce;
 my %GONE = (2 => 1, 20 => 1, 40 => 1);
 my %NAMES = (1 => "EPERM", 5 => "EIO", 13 => "EACCES", 116 => "ESTALE");
 my ($fd, $in) = (-1);
-my (%limits, @roots, %dirs, %wds, %seen, %told, %due, @heap, %spent, @missing, @out, @questions, $waiting);
+my (%limits, @roots, %places, %dirs, %wds, %seen, %told, %due, @heap, %spent, @missing, @out, @questions, $waiting);
 my $beyond = 0;
 my $sizeof = 0;
 
@@ -152,9 +152,9 @@ sub scan_all {
   @missing = ();
   for my $root (@roots) {
     my $path = $root->[0];
-    if (-d $path) { scan($path, $visit, $mode); next }
+    if (place($path)) { scan($path, $visit, $mode); next }
     my $folder = parent($path);
-    if (-d $folder) {
+    if (place($folder)) {
       add_watch($folder, 1) unless exists $dirs{$folder};
       my @s = look($path);
       if (@s) { $visit->($path, @s); next }
@@ -162,6 +162,9 @@ sub scan_all {
     push @missing, $path;
   }
 }
+sub identity { my @s = stat $_[0]; @s && -d _ ? "$s[0] $s[1]" : "" }
+sub place { my $found = identity($_[0]); $places{$_[0]} //= $found if $found; $found ne "" }
+sub replaced { scalar grep { ($dirs{$_} // -1) >= 0 && identity($_) ne $places{$_} } keys %places }
 sub forget {
   my $folder = shift;
   my $start = below($folder);
@@ -185,7 +188,7 @@ sub restart {
   $fd = syscall $INIT, 0x80800;
   exit 4 if $fd < 0;
   open $in, "<&=$fd" or exit 4;
-  (%dirs, %wds, %told) = ();
+  (%dirs, %wds, %told, %places) = ();
   $beyond = 0;
   scan_all($_[0], 0);
 }
@@ -252,7 +255,9 @@ sub polled {
         && !$found{$_} && !exists $due{$_} && !exists $told{$folder};
     }
   }
-  for (@missing) { if (look($_)) { resync(); last } }
+  my $moved = replaced();
+  say_("O", "root") if $moved;
+  resync() if $moved || grep { look($_) } @missing;
 }
 
 # A heap of [when, path], as Python's heapq.
@@ -428,7 +433,7 @@ sub events {
 sub event {
   my ($folder, $wd, $mask, $name) = @_;
   if (!length $name) {
-    if ($mask & $LOST && is_root($folder)) {
+    if ($mask & $LOST && exists $places{$folder}) {
       say_("O", "root");
       select undef, undef, undef, $limits{moved};
       resync();

@@ -4,8 +4,8 @@ from uuid import uuid4
 
 import pytest
 
+from infrastructor.domains.configs.roots import covered, roots_of
 from infrastructor.snapshot_store import ConfigWatch
-from infrastructor.watchers.roots import covered, roots_of
 
 
 def watch(path: str = "/srv", **fields: object) -> ConfigWatch:
