@@ -65,13 +65,16 @@ def covered(roots: Sequence[Root], path: str) -> bool:
 
 
 def pattern(names: Iterable[str]) -> str:
-    """One regular expression of name patterns: with a slash for the path below the root, else for any name."""
-    return f"(?:{'|'.join(map(_translated, names))}){_END}"
+    """One regular expression of name patterns: with a slash for the path below the root, else for any name.
 
-
-def _translated(name: str) -> str:
-    anywhere = "" if "/" in name.strip("/") else "(?:.*/)?"
-    return anywhere + "".join(_pieces(name.strip("/")))
+    Those for any name share one way to it: agents match every path of a tree.
+    """
+    stripped = [name.strip("/") for name in names]
+    anywhere = ["".join(_pieces(name)) for name in stripped if "/" not in name]
+    ways = ["".join(_pieces(name)) for name in stripped if "/" in name]
+    if anywhere:
+        ways.insert(0, f"(?:.*/)?(?:{'|'.join(anywhere)})")
+    return f"(?:{'|'.join(ways)}){_END}"
 
 
 def _pieces(name: str) -> Iterable[str]:

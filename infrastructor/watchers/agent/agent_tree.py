@@ -305,12 +305,15 @@ def tree(listing=False):
         elif len(seen) >= limits["files"]:
             beyond += 1
             return
-        if path not in due:
-            known_or_new(path, s)
         if s is None:
+            if path not in due:
+                known_or_new(path, s)
             return
         count[0] += 1
         text = signature(s)
+        mark = hash(text)
+        if seen.get(path) not in (mark, ~mark) and path not in due:
+            touch(path, limits["settle"])
         if again is not None:
             again[path] = text
         else:
