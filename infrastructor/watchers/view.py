@@ -123,7 +123,10 @@ class View:
         """Now; for what happened while nobody watched: when the device says, as far as that can be."""
         if self._blind is None or self._blind.begin is None:
             return now
-        return max(self._blind.begin, min(now, _moment(ctime_ns) - self.ahead))
+        try:
+            return max(self._blind.begin, min(now, _moment(ctime_ns) - self.ahead))
+        except OverflowError:  # clocks of no calendar
+            return now
 
     # --- blind times ---------------------------------------------------------------------------------
 

@@ -66,7 +66,11 @@ def rank(change: ChangeFacts, facts: Iterable[Fact], window: timedelta) -> list[
 def _ranked(change: ChangeFacts, fact: Fact, window: timedelta) -> Ranked:
     seconds = (fact.at - change.at).total_seconds()
     if change.operation_id is not None and fact.operation_id == change.operation_id:
-        return Ranked(fact, 1.0, "it wrote this version")
+        return (
+            Ranked(fact, 1.0, "it wrote this version")
+            if fact.kind == "operation"
+            else Ranked(fact, 0.99, "by the same operation")
+        )
     near = math.exp(-4 * abs(seconds) / max(1.0, window.total_seconds()))
     if seconds < 0 and fact.kind != "operation":
         near *= _CAUSES_FIRST

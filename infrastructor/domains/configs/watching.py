@@ -9,6 +9,7 @@ from infrastructor.domains.configs.discovery import candidates, watches
 from infrastructor.domains.configs.discovery_commands import (
     FindFolders,
     InspectMounts,
+    ListServices,
     PodmanInspectMounts,
     QueryMounts,
 )
@@ -149,11 +150,11 @@ class DiscoverParams(CachedParams):
     effect=Effect.READ,
     route="GET /api/configs/{device}/discovery",
     cache=Cache("config_discovery", timedelta(hours=1)),
-    commands=(FindConfigs, FindFolders, InspectMounts, PodmanInspectMounts),
+    commands=(FindConfigs, FindFolders, ListServices, InspectMounts, PodmanInspectMounts),
     queries=(QueryMounts,),
 )
 async def config_watch_discover(ctx: Context, params: DiscoverParams) -> Discovery:
-    """Find the configuration of a device and watch it: SWAG, stacks, mounted files, nginx, Apache, Traefik."""
+    """Find and watch configuration of a device: SWAG, stacks, appdata, mounted files, nginx, Apache, Traefik."""
     paths = await ctx.run(FindConfigs())
     try:
         containers = (await ctx.ask(QueryMounts())).value
@@ -162,8 +163,12 @@ async def config_watch_discover(ctx: Context, params: DiscoverParams) -> Discove
         containers, problem = (), None if isinstance(error, CommandNotAvailable) else error.one_line()
     asked = candidates(containers)
     folders = await ctx.run(FindFolders(asked)) if asked else ()
+    appdata = tuple(one.path for one in paths if one.kind == "appdata")
+    services = await ctx.run(ListServices(appdata)) if appdata else ()
     known = {(watch.path, watch.source): watch for watch in await ctx.watches.watches(ctx.device.id)}
-    found = [one for one in watches(ctx.device.id, paths, containers, folders) if (one.path, REFUSED) not in known]
+    found = [
+        one for one in watches(ctx.device.id, paths, containers, folders, services) if (one.path, REFUSED) not in known
+    ]
     added = [one.path for one in found if (one.path, one.source) not in known]
     for one in found:
         if known.get((one.path, one.source)) != one:

@@ -36,7 +36,12 @@ def test_who_wrote_it_is_first_whatever_else_there_is() -> None:
     operation = uuid7()
     change = ChangeFacts(at=AT, path="/x", operation_id=operation)
     wrote = fact("wrote", -800, kind="operation", operation_id=operation)
-    assert order(fact("loud", 1, severity=1.0, path="/x"), wrote, change=change) == ["wrote", "loud"]
+    along = fact("along", 1, kind="config", operation_id=operation)
+    assert order(fact("loud", 1, severity=1.0, path="/x"), along, wrote, change=change) == ["wrote", "along", "loud"]
+    assert [one.why for one in rank(change, [wrote, along], WINDOW)] == [
+        "it wrote this version",
+        "by the same operation",
+    ]
 
 
 def test_the_tie_is_said() -> None:
