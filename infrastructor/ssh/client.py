@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from infrastructor.ports.ssh import (
     Conversation,
     EngineCall,
     EngineReply,
+    Flow,
     Lane,
     LinkState,
     LinkStatus,
@@ -32,6 +34,7 @@ from infrastructor.ssh.engine import Engine
 from infrastructor.ssh.follow import converse, follow
 from infrastructor.ssh.link import DeviceLink, LinkCarrier
 from infrastructor.ssh.local import LocalCarrier
+from infrastructor.ssh.pipe import End, pipe
 from infrastructor.ssh.statistics import Counters
 from infrastructor.ssh.sudo import Sudo
 from infrastructor.ssh.texts import texts
@@ -109,6 +112,20 @@ class AsyncSSHClient:
         """Talk with a command; see `ports.SSHClient`."""
         async with converse(self._link(device), line) as conversation:
             yield conversation
+
+    async def pipe(self, source: Device, send: CommandLine, sink: Device, receive: CommandLine, flow: Flow) -> None:
+        """Stream from one command into another; see `ports.SSHClient`."""
+        await pipe(await self._end(source, send, sink=False), await self._end(sink, receive, sink=True), flow)
+
+    async def _end(self, device: Device, line: CommandLine, *, sink: bool) -> End:
+        """One end, as root by a root shell where sudo gives one, else by sudo for the program alone."""
+        root_shell = False
+        if line.sudo:
+            found = await self.capabilities(device)
+            root_shell = found.is_root or found.sudo == "nopasswd"
+            if not root_shell:
+                line = replace(line, text=f"sudo -n -- {line.text}")
+        return End(self._link(device), line, sink=sink, as_root=root_shell)
 
     async def capabilities(self, device: Device, *, refresh: bool = False) -> Capabilities:
         link = self._link(device)
