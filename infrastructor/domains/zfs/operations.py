@@ -1,0 +1,14 @@
+"""Operations on ZFS."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from infrastructor.completion import Source, listed
+from infrastructor.domains.zfs.pool_operations import zfs_pool_list, zfs_pool_status
+from infrastructor.operation import Operation
+
+OPERATIONS: tuple[Operation[Any, Any], ...] = (zfs_pool_list, zfs_pool_status)
+
+COMPLETIONS: Mapping[str, Source] = {
+    "pool": listed(zfs_pool_list, lambda result: [pool.name for pool in result.pools]),
+}
