@@ -32,6 +32,7 @@ from infrastructor.ports.ssh import (
     CommandOutput,
     EngineCall,
     EngineReply,
+    Flow,
     LinkState,
     LinkStatus,
     Via,
@@ -122,6 +123,11 @@ class FakeSSH:
                 yield line
 
         yield lines()
+
+    async def pipe(self, source: Device, send: CommandLine, sink: Device, receive: CommandLine, flow: Flow) -> None:
+        """Both commands run, and as many bytes pass as the first one's output has."""
+        flow.moved += len((await self.execute_command(source, send)).stdout)
+        await self.execute_command(sink, receive)
 
     async def scan_host_keys(self, device: Device) -> tuple[HostKey, ...]:
         return self.keys
