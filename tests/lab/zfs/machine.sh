@@ -7,8 +7,10 @@ command=$1
 folder=$2
 run=$folder/run
 
+running() { [ -e "$run/pid" ] && kill -0 "$(cat "$run/pid")" 2>/dev/null; }
+
 start() {
-  if [ -e "$run/pid" ] && kill -0 "$(cat "$run/pid")" 2>/dev/null; then
+  if running; then
     echo "It runs already: $folder/run/pid" >&2
     return
   fi
@@ -20,7 +22,7 @@ start() {
     qemu-img create -q -f qcow2 "$run/vdev$n.qcow2" 2G
     disks+=(-drive "file=$run/vdev$n.qcow2,if=none,id=vdev$n,cache=unsafe" -device "virtio-blk-pci,drive=vdev$n,serial=lab-vdev$n")
   done
-  qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+aes \
+  qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+aes,+pclmulqdq \
     -smp 2 -m "${LAB_MEMORY:-2048}" -display none -serial "file:$run/console" -monitor none \
     -kernel "$folder/vmlinuz" -initrd "$folder/initrd" -append 'root=LABEL=root ro console=ttyS0 mitigations=off quiet' \
     -drive "file=$run/disk.qcow2,if=none,id=root,cache=unsafe" -device virtio-blk-pci,drive=root,serial=lab-root \
@@ -35,7 +37,7 @@ start() {
       echo "Up: OpenZFS $(inside zfs version | tr '\n' ' ')" >&2
       return
     fi
-    kill -0 "$(cat "$run/pid")" 2>/dev/null || break
+    running || break
     printf . >&2
     sleep 2
   done
@@ -51,12 +53,10 @@ inside() {
 }
 
 stop() {
-  [ -e "$run/pid" ] || return 0
-  kill "$(cat "$run/pid")" 2>/dev/null || true
-  for _ in $(seq 50); do
-    kill -0 "$(cat "$run/pid" 2>/dev/null || echo 0)" 2>/dev/null || break
-    sleep 0.1
-  done
+  if running; then
+    kill "$(cat "$run/pid")"
+    for _ in $(seq 100); do running || break; sleep 0.1; done
+  fi
   rm -rf "$run"
 }
 
