@@ -8,27 +8,33 @@ from pydantic import Field, StringConstraints
 from infrastructor.operation import ChangedBy, Result, completes
 
 # What zfs_namecheck takes: blanks too. The first character of a pool is a letter, so none of these is an option.
-_PART = r"[A-Za-z0-9_.: -]+"
-_POOL = r"[A-Za-z][A-Za-z0-9_.: -]*"
+PART = r"[A-Za-z0-9_.: -]+"
+POOL = r"[A-Za-z][A-Za-z0-9_.: -]*"
 
 PoolName = Annotated[
     str,
-    StringConstraints(pattern=rf"^{_POOL}$", max_length=255),
+    StringConstraints(pattern=rf"^{POOL}$", max_length=255),
     Field(description="Pool, e.g. tank.", json_schema_extra=completes("pool")),
 ]
 DatasetName = Annotated[
     str,
-    StringConstraints(pattern=rf"^{_POOL}(/{_PART})*$", max_length=255),
+    StringConstraints(pattern=rf"^{POOL}(/{PART})*$", max_length=255),
     Field(description="Dataset, e.g. tank/data.", json_schema_extra=completes("dataset")),
 ]
 SnapshotName = Annotated[
     str,
-    StringConstraints(pattern=rf"^{_POOL}(/{_PART})*@{_PART}$", max_length=255),
+    StringConstraints(pattern=rf"^{POOL}(/{PART})*@{PART}$", max_length=255),
     Field(description="ZFS snapshot, e.g. tank/data@monday.", json_schema_extra=completes("zfs_snapshot")),
 ]
 
 ZFS = ChangedBy(topic="zfs")
 ONE_POOL = ChangedBy(topic="zfs", subject="pool", names=("pool",))
+
+ZFS_ANSWERS = (
+    *("zfs_pools", "zfs_pool_status", "zfs_datasets", "zfs_dataset", "zfs_snapshots", "zfs_diff"),
+    *("zfs_snapshot_usage", "zfs_health", "zfs_recommendations", "zfs_report"),
+)
+"""Cached answers that a change of pools, datasets or snapshots makes untrue: what changes them `invalidates` these."""
 
 
 def absent(value: Any) -> bool:

@@ -38,7 +38,7 @@ class PoolListParams(CachedParams):
     name="zfs_pool_list",
     effect=Effect.READ,
     route="GET /api/zfs/{device}/pools",
-    resource_uri="zfs://{device}/pools",
+    resource_uri="zfs://{device}",
     changed_by=(ZFS,),
     cache=Cache("zfs_pools", timedelta(seconds=60)),
     commands=(*LIST, *STATUS),

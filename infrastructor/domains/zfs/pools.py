@@ -32,7 +32,9 @@ def from_json(text: str) -> tuple[Pool, ...]:
         if not isinstance(properties, dict):
             raise ParseError(f"zpool list told a pool without properties: {clean(str(pool), 200)!r}")
         values = {name: one.get("value") for name, one in properties.items() if isinstance(one, dict)}
-        found.append(_pool({"name": pool.get("name"), "health": pool.get("state")} | values))
+        # --json-int cuts the property guid at 2^63; the key beside it is whole.
+        values |= {"name": pool.get("name"), "health": pool.get("state"), "guid": pool.get("pool_guid")}
+        found.append(_pool(values))
     return tuple(found)
 
 

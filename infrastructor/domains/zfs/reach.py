@@ -23,12 +23,22 @@ T = TypeVar("T")
 _SHOWN = 10
 
 
-async def asked(ctx: Context, command: Command[T], name: str | None = None) -> T:
+async def asked(ctx: Context, command: Command[T], name: str | None = None, *, privileged: bool = False) -> T:
     """Run a command about the thing of this name; as root where only root may and the login can become root.
+
+    `privileged` tells that ZFS gives it to root alone, so that it is tried as root first.
 
     Raises `CommandNotAvailable` (no ZFS programs), `ZfsNotLoaded`, `ZfsForbidden`, `NotFound` with near names; and
     `CommandFailed` for anything else, with what the program said.
     """
+    if privileged and await may_become_root(ctx):
+        try:
+            return await ctx.run(command.as_root())
+        except CommandNotAvailable as error:
+            if error.details.get("program") != "sudo":
+                raise
+        except CommandFailed as error:
+            raise explained(ctx, error, await ctx.run(ExamineZfs(name)), name) from error
     try:
         return await ctx.run(command)
     except CommandFailed as error:
