@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from infrastructor.completion import Source, listed
+from infrastructor.domains.zfs.changes import CHANGES
 from infrastructor.domains.zfs.dataset_operations import (
     zfs_dataset_get,
     zfs_dataset_list,
@@ -20,6 +21,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     zfs_dataset_get,
     zfs_snapshot_list,
     zfs_snapshot_diff,
+    *CHANGES,
 )
 
 COMPLETIONS: Mapping[str, Source] = {

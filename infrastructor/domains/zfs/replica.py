@@ -87,7 +87,8 @@ class ReadReplica(Command[Replica]):
     script = r"""
 zfs get -H -p -o property,value \
   type,guid,creation,encryption,keystatus,encryptionroot,receive_resume_token,written,used,referenced,available,mounted,\
-readonly,infrastructor:protected -- "$1" 2>/dev/null | while IFS= read -r l; do printf 'property\t%s\n' "$l"; done
+mountpoint,readonly,infrastructor:protected -- "$1" 2>/dev/null |
+  while IFS= read -r l; do printf 'property\t%s\n' "$l"; done
 zfs list -H -p -d 1 -t snapshot,bookmark -s createtxg -o type,guid,createtxg,creation,used,userrefs,name -- "$1" \
   2>/dev/null | while IFS= read -r l; do printf 'point\t%s\n' "$l"; done
 case $1 in */*) zfs list -H -o name -- "${1%/*}" >/dev/null 2>&1 && echo parent;; esac
