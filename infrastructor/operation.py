@@ -411,7 +411,7 @@ def operation(
     uses: tuple[Operation[Any, Any], ...] = (),
     fan_out: bool = False,
     background: bool = False,
-    plan: Planner[P] | None = None,
+    plan: Planner[Any] | None = None,  # with P, callers' types would be settled before the handler is seen
     deadline: timedelta = timedelta(seconds=120),
     opt_in: tuple[Interface, ...] = (),
     role: Role | None = None,

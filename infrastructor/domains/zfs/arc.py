@@ -79,7 +79,7 @@ def stats(device: str, before: ArcReading, sample: ArcSample) -> ArcStats:
         memory_total_bytes=sample.memory.get("MemTotal", one.get("memory_all_bytes")),
         memory_available_bytes=sample.memory.get("MemAvailable"),
         throttled=one.get("memory_throttle_count", 0),
-        throttled_in_interval=change.get("memory_throttle_count", 0),
+        throttled_lately=change.get("memory_throttle_count", 0),
         direct_reclaims=one.get("memory_direct_count"),
         may_not_grow=None if "arc_no_grow" not in one else bool(one["arc_no_grow"]),
         l2arc=_l2arc(one, change),

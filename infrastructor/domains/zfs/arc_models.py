@@ -53,7 +53,7 @@ class ArcStats(Result):
     memory_total_bytes: int | None = Field(description="Of the machine.")
     memory_available_bytes: int | None = Field(description="Not counting what the ARC could give back.")
     throttled: int = Field(description="Times a write waited for want of memory, since boot.")
-    throttled_in_interval: int = Field(description="The same over the interval.")
+    throttled_lately: int = Field(description="The same over the interval.")
     direct_reclaims: int | None = Field(description="Times the kernel took memory while somebody waited, since boot.")
     may_not_grow: bool | None = Field(description="Memory is short: it may not grow now.")
     l2arc: L2Arc | None = Field(description="Null without cache disks.")

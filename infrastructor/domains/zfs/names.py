@@ -17,7 +17,7 @@ _CODES = "%YmdHMSjV"
 SnapshotTemplate = Annotated[
     str,
     StringConstraints(max_length=120, min_length=1),
-    Field(description="After the @; %Y %m %d %H %M %S are the time in UTC.", json_schema_extra=PLAIN),
+    Field(description="%Y %m %d %H %M %S: time in UTC.", json_schema_extra=PLAIN),
 ]
 SnapshotSet = Annotated[
     str,
@@ -26,7 +26,7 @@ SnapshotSet = Annotated[
         rf"(,({PART}|(?:{PART})?%(?:{PART})?))*$",
         max_length=8000,
     ),
-    Field(description="tank/data@a, @a,b or @a%c (a to c).", json_schema_extra=completes("zfs_snapshot")),
+    Field(description="tank/data@a, tank/data@a,b or @a%c (range).", json_schema_extra=completes("zfs_snapshot")),
 ]
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 
 from infrastructor.domains.devices.commands import ReadClock
@@ -13,9 +14,9 @@ from infrastructor.domains.zfs.commands import (
     ReadPoolStatusJson,
 )
 from infrastructor.domains.zfs.models import ONE_POOL, ZFS, Pool, PoolList, PoolName, PoolState, PoolStatus, Vdev
-from infrastructor.domains.zfs.reach import asked
+from infrastructor.domains.zfs.reach import asked, may_become_root
 from infrastructor.domains.zfs.status_json import PoolReading
-from infrastructor.errors import NotFound
+from infrastructor.errors import CommandFailed, CommandNotAvailable, NotFound
 from infrastructor.operation import Cache, CachedParams, Context, operation
 from infrastructor.paging import ROWS_BUDGET, Cursor, Limit, characters, fitting, page_within
 from infrastructor.ports.callers import Effect
@@ -103,12 +104,27 @@ async def pool_states(ctx: Context) -> list[PoolState]:
 
 
 async def pool_state(ctx: Context, pool: str) -> tuple[PoolState, str | None]:
-    """The state of one pool with its damaged files, and what could not be found out. Raises `NotFound`."""
-    found = await _timed(ctx, await asked(ctx, ReadPoolStatus(pool, files=True), pool))
-    state = next((one for one in found if one.name == pool), None)
+    """The state of one pool with its damaged files, and what could not be found out. Raises `NotFound`.
+
+    Only root may list damaged files. The text then tells nothing of them at all, so it is asked once more without.
+    """
+    state = await _one(ctx, pool, await asked(ctx, ReadPoolStatus(pool, files=True), pool))
+    if state.data_errors == 0 or state.error_files:
+        return state, None
+    if await may_become_root(ctx):
+        with suppress(CommandFailed, CommandNotAvailable):
+            return await _one(ctx, pool, await ctx.run(ReadPoolStatus(pool, files=True).as_root())), None
+    if state.data_errors is None:
+        state = await _one(ctx, pool, await asked(ctx, ReadPoolStatus(pool), pool))
+    damaged = state.data_errors != 0
+    return state, "Only root may list the damaged files." if damaged else None
+
+
+async def _one(ctx: Context, pool: str, readings: Sequence[PoolReading]) -> PoolState:
+    state = next((one for one in await _timed(ctx, readings) if one.name == pool), None)
     if state is None:
         raise NotFound(f"{ctx.device.hostname} told nothing of the pool {pool!r}.", hint="zfs_pool_list tells them.")
-    return state, None
+    return state
 
 
 async def _timed(ctx: Context, readings: Sequence[PoolReading]) -> list[PoolState]:

@@ -21,7 +21,7 @@ class ScrubParams(DeviceParams):
     """Input of zfs_scrub."""
 
     pool: PoolName
-    action: Action = Field(default="start", description="start also goes on with a paused one.")
+    action: Action = Field(default="start", description="start also resumes.")
 
 
 @operation(

@@ -52,7 +52,7 @@ class CreateParams(DeviceParams):
     recursive: bool = Field(
         default=False, description="All datasets below too, in one instant.", json_schema_extra=PLAIN
     )
-    hold: Tag | None = Field(default=None, description="Tag of a hold: nothing destroys it until released.")
+    hold: Tag | None = Field(default=None, description="Tag that holds it.")
 
 
 @operation(
@@ -64,7 +64,7 @@ class CreateParams(DeviceParams):
     deadline=_DEADLINE,
 )
 async def zfs_snapshot_create(ctx: Context, params: CreateParams) -> SnapshotsTaken:
-    """Take a ZFS snapshot of a dataset, and of all below it in the same instant with recursive. Costs no space."""
+    """Take a ZFS snapshot of a dataset, with recursive of all below it in one instant. Costs no space."""
     name = filled(params.name, ctx.now)
     snapshot = f"{params.dataset}@{name}"
     look = ReadTaken(dataset=params.dataset, name=name, recursive=params.recursive)
@@ -100,7 +100,11 @@ class CloneParams(DeviceParams):
     snapshot: SnapshotName
     target: DatasetName = Field(description="New dataset, in the same pool.", json_schema_extra=PLAIN)
     mountpoint: str | None = Field(
-        default=None, max_length=1000, pattern=r"^(none|legacy|/[^\x00-\x1f]*)$", description="Path, none or legacy."
+        default=None,
+        max_length=1000,
+        pattern=r"^(none|legacy|/[^\x00-\x1f]*)$",
+        description="Path, none or legacy.",
+        json_schema_extra=PLAIN,
     )
     readonly: bool = Field(default=False, description="Nothing can be written to it.", json_schema_extra=PLAIN)
     create_parents: bool = Field(default=False, description="Datasets above it too.", json_schema_extra=PLAIN)
@@ -169,7 +173,7 @@ class DestroySnapshotParams(DestroyParams):
 
     snapshots: SnapshotSet
     recursion: Literal["none", "descendants", "clones"] = Field(
-        default="none", description="descendants: of these names below too; clones: those, and clones with all in them."
+        default="none", description="descendants: those below too; clones: and clones with all in them."
     )
 
 

@@ -1,9 +1,10 @@
 """Sending a snapshot, receiving one, and what is left of receives that broke off."""
 
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from infrastructor.domains.zfs.change_commands import AbortReceive, DestroySnapshots, RollBack
 from infrastructor.domains.zfs.change_models import (
@@ -42,26 +43,30 @@ _DEADLINE = timedelta(days=4)
 _SHOWN = 200
 
 
-class _Stream(Params):
+class _Way(Params):
+    """How a stream goes."""
+
+    raw: bool | None = Field(default=None, description="-w; by default where encrypted.")
+    direct: bool = Field(default=False, description="Not through this server.")
+
+
+class _Stream(_Way):
     """How a snapshot is sent."""
 
-    base: str | None = Field(
-        default=None, max_length=255, pattern=r"^[A-Za-z0-9@#][^\x00-\x1f]*$",
-        description="Snapshot or #bookmark to start from; else the newest both have.",
-    )  # fmt: skip
-    intermediates: bool = Field(default=False, description="All snapshots in between too (-I).")
-    raw: bool | None = Field(default=None, description="As encrypted on disk (-w); default: where encrypted.")
-    direct: bool = Field(default=False, description="From device to device, not through this server.")
+    base: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9@#][^\x00-\x1f]*$", max_length=255)] | None = Field(
+        default=None, description="Start: snapshot or #bookmark; else newest common."
+    )
+    intermediates: bool = Field(default=False, description="Those between too (-I).")
     bytes_per_second: int | None = Field(default=None, ge=1024, description="Limit.", json_schema_extra=PLAIN)
+    dry_run: bool = Field(default=False, description="Only estimate.", json_schema_extra=PLAIN)
 
 
 class SendParams(DeviceParams, _Stream):
     """Input of zfs_snapshot_send."""
 
     snapshot: SnapshotName
-    target: DatasetName = Field(description="Dataset that gets it; made if new.", json_schema_extra=PLAIN)
+    target: DatasetName = Field(description="Dataset that gets it; made where it is new.", json_schema_extra=PLAIN)
     target_device: DeviceName | None = None
-    dry_run: bool = Field(default=False, description="Only estimate.", json_schema_extra=PLAIN)
 
 
 @operation(
@@ -74,10 +79,7 @@ class SendParams(DeviceParams, _Stream):
     background=True,
 )
 async def zfs_snapshot_send(ctx: Context, params: SendParams) -> Transfer:
-    """Send a ZFS snapshot to a dataset of this or another device, incrementally where it can; resumes, verifies.
-
-    The target loses nothing: zfs_receive_force is for that.
-    """
+    """Send a ZFS snapshot to another dataset or device: incremental where it can, resumes, verifies. Loses nothing."""
     target = ctx.device if params.target_device is None else await device_named(ctx, params.target_device)
     job = _job(params, source=ctx.device, target=target, dataset=params.target, snapshot=params.snapshot)
     return await _transfer(ctx, job, dry_run=params.dry_run)
@@ -86,10 +88,9 @@ async def zfs_snapshot_send(ctx: Context, params: SendParams) -> Transfer:
 class ReceiveParams(DeviceParams, _Stream):
     """Input of zfs_snapshot_receive."""
 
-    dataset: DatasetName = Field(description="Dataset that gets it; made if new.", json_schema_extra=PLAIN)
+    dataset: DatasetName = Field(description="Dataset that gets it; made where it is new.", json_schema_extra=PLAIN)
     source_device: DeviceName
-    snapshot: SnapshotName | None = Field(default=None, description="Without it: goes on with what broke off.")
-    dry_run: bool = Field(default=False, description="Only estimate.", json_schema_extra=PLAIN)
+    snapshot: SnapshotName | None = Field(default=None, description="Absent: resumes.")
 
 
 @operation(
@@ -102,10 +103,7 @@ class ReceiveParams(DeviceParams, _Stream):
     background=True,
 )
 async def zfs_snapshot_receive(ctx: Context, params: ReceiveParams) -> Transfer:
-    """Fetch a ZFS snapshot from another device, or go on with a receive that broke off (zfs_receive_list).
-
-    Like zfs_snapshot_send, seen from the receiver.
-    """
+    """Fetch a ZFS snapshot from another device, or resume what broke off. It is zfs_snapshot_send from the other side."""
     source = await device_named(ctx, params.source_device)
     snapshot = params.snapshot or await _interrupted(ctx, params.dataset)
     job = _job(params, source=source, target=ctx.device, dataset=params.dataset, snapshot=snapshot)
@@ -135,8 +133,11 @@ async def device_named(ctx: Context, name: str) -> Device:
     return device
 
 
-def _job(params: _Stream, *, source: Device, target: Device, dataset: str, snapshot: str) -> Job:
-    wish = Wish(snapshot=snapshot, base=params.base, intermediates=params.intermediates, raw=params.raw)
+def _job(params: _Way, *, source: Device, target: Device, dataset: str, snapshot: str) -> Job:
+    wish, limit = Wish(snapshot=snapshot, raw=params.raw), None
+    if isinstance(params, _Stream):
+        wish = replace(wish, base=params.base, intermediates=params.intermediates)
+        limit = params.bytes_per_second
     if source.id == target.id and snapshot.partition("@")[0] == dataset:
         raise ValidationFailed("A snapshot cannot be sent into the dataset that it is of.")
     return Job(
@@ -145,7 +146,7 @@ def _job(params: _Stream, *, source: Device, target: Device, dataset: str, snaps
         dataset=dataset,
         wish=wish,
         direct=params.direct,
-        limit=params.bytes_per_second,
+        limit=limit,
     )
 
 
@@ -250,7 +251,7 @@ async def zfs_receive_abort(ctx: Context, params: AbortParams) -> ReceiveAborted
     return ReceiveAborted(status="done", dataset=params.dataset, dropped_bytes=dropped)
 
 
-class ForceParams(DestroyParams, _Stream):
+class ForceParams(DestroyParams, _Way):
     """Input of zfs_receive_force."""
 
     dataset: DatasetName = Field(description="Dataset that loses what is in the way.", json_schema_extra=PLAIN)
