@@ -103,7 +103,7 @@ class ReceiveParams(DeviceParams, _Stream):
     background=True,
 )
 async def zfs_snapshot_receive(ctx: Context, params: ReceiveParams) -> Transfer:
-    """Fetch a ZFS snapshot from another device, or resume what broke off. It is zfs_snapshot_send from the other side."""
+    """Fetch a ZFS snapshot from another device, or resume what broke off. See zfs_snapshot_send."""
     source = await device_named(ctx, params.source_device)
     snapshot = params.snapshot or await _interrupted(ctx, params.dataset)
     job = _job(params, source=source, target=ctx.device, dataset=params.dataset, snapshot=snapshot)
