@@ -20,7 +20,8 @@ class Sample:
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
     other: Mapping[str, Any] | None = None  # other valid arguments; None when it takes none but the device
-    outputs: Mapping[str, CommandOutput] = field(default_factory=dict)  # of FakeSSH, by the first word of the line
+    outputs: Mapping[str, CommandOutput] = field(default_factory=dict)  # of FakeSSH, by how the line begins
+    after: Mapping[str, Mapping[str, CommandOutput]] = field(default_factory=dict)  # of FakeSSH too
     replies: Mapping[str, bytes] = field(default_factory=dict)  # of its engine, by path
     disturb: Callable[[World], Awaitable[None]]
 

@@ -34,7 +34,7 @@ from infrastructor.ssh.engine import Engine
 from infrastructor.ssh.follow import converse, follow
 from infrastructor.ssh.link import DeviceLink, LinkCarrier
 from infrastructor.ssh.local import LocalCarrier
-from infrastructor.ssh.pipe import End, pipe
+from infrastructor.ssh.pipe import End, orphan_script, pipe
 from infrastructor.ssh.statistics import Counters
 from infrastructor.ssh.sudo import Sudo
 from infrastructor.ssh.texts import texts
@@ -43,6 +43,7 @@ Resolve = Callable[[str], Awaitable[Device | None]]
 MAX_HOPS = 5
 PROBE_FRESH_S = 300.0  # how long "not installed" is believed without asking again
 LANE_IDLE_S = 300.0
+ORPHANS = 8  # of one device that are looked for
 STORM = 50  # connections since the last look that are worth tidying up after
 
 
@@ -61,6 +62,7 @@ class AsyncSSHClient:
         self._sudo = Sudo()
         self._sweeper: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        self._orphans: dict[UUID, list[CommandLine]] = {}
         self._closed = False
         # asyncssh logs every command at INFO.
         logger = logging.getLogger("asyncssh")
@@ -115,7 +117,21 @@ class AsyncSSHClient:
 
     async def pipe(self, source: Device, send: CommandLine, sink: Device, receive: CommandLine, flow: Flow) -> None:
         """Stream from one command into another; see `ports.SSHClient`."""
-        await pipe(await self._end(source, send, sink=False), await self._end(sink, receive, sink=True), flow)
+        out, into = await self._end(source, send, sink=False), await self._end(sink, receive, sink=True)
+        await self._end_orphans(sink)
+        try:
+            await pipe(out, into, flow)
+        finally:
+            if into.left_behind:
+                self._orphans.setdefault(sink.id, []).append(
+                    CommandLine(text=orphan_script(into.tag), sudo=into.as_root)
+                )
+
+    async def _end_orphans(self, device: Device) -> None:
+        """Before another stream: what an earlier one left behind may hold what this one needs."""
+        for line in self._orphans.pop(device.id, [])[-ORPHANS:]:
+            with contextlib.suppress(InfrastructorError):
+                await self._link(device).read(line)
 
     async def _end(self, device: Device, line: CommandLine, *, sink: bool) -> End:
         """One end, as root by a root shell where sudo gives one, else by sudo for the program alone."""

@@ -19,6 +19,7 @@ from infrastructor.ssh.lanes import Holder, Use
 from infrastructor.ssh.link import NOT_FOUND, DeviceLink
 from infrastructor.ssh.texts import checked
 
+TAG = "INFRASTRUCTOR_STREAM"  # variable that marks the processes of one sink
 LAST_WORDS_S = 30.0  # for the other end, once one has ended badly
 LOOK_S = 5.0  # between two looks at whether anything still moves
 PARTING_S = 1.0  # for the source to end by itself, once the sink has taken all it wanted
@@ -69,6 +70,18 @@ async def _moving(ends: "set[asyncio.Future[None]]", flow: Flow) -> None:
             moved, since = flow.moved, loop.time()
         elif loop.time() - since >= flow.stall_s:
             raise CommandTimeout(f"No byte has moved for {flow.stall_s:g} s, so the stream was ended.")
+
+
+def orphan_script(tag: str) -> str:
+    """End what is left of a sink whose connection was lost: a server that heard nothing of that keeps it waiting."""
+    return f"""
+for environment in /proc/[0-9]*/environ; do
+  if grep -q '{TAG}={tag}' "$environment" 2>/dev/null; then
+    process=${{environment#/proc/}}; kill -9 "${{process%/environ}}" 2>/dev/null
+  fi
+done
+:
+"""
 
 
 class Valve:
@@ -125,8 +138,9 @@ class End:
         self._link = link
         self._line = line
         self._sink = sink
-        self._as_root = as_root
+        self.as_root = as_root
         self._nonce = secrets.token_hex(16)
+        self.tag = secrets.token_hex(16)
         self._begin = f"\n{self._nonce} 0\n".encode()
         self._before = bytearray()
         self._said = b""
@@ -145,11 +159,12 @@ class End:
         link.users += 1
         self._channel = await open_session(
             link,
-            lambda carrier: carrier.open_stream(self, sudo=self._as_root and not carrier.is_root, sink=self._sink),
+            lambda carrier: carrier.open_stream(self, sudo=self.as_root and not carrier.is_root, sink=self._sink),
         )
         self._holder = link.hold(self._give_up, Use.ANSWERING)
         redirection = ">&2" if self._sink else "</dev/null"
         self._channel.write(
+            f"export {TAG}={self.tag};"
             f"printf '\\n{self._nonce} 0\\n';({checked(self._line.text)}) {redirection};"
             f"printf '\\n{self._nonce} 1 %d\\n' $? >&2;exit\n".encode()
         )
@@ -162,6 +177,11 @@ class End:
     def _give_up(self) -> None:
         if self._channel is not None:
             self._channel.close()
+
+    @property
+    def left_behind(self) -> bool:
+        """Whether its command was begun and never said how it ended."""
+        return self._running.done() and self._running.exception() is None and self.status is None
 
     # --- StreamReceiver --------------------------------------------------------------------------------
 

@@ -7,9 +7,10 @@ read from the snapshots themselves. Seen with OpenZFS 2.1.11 and 2.3.2.
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from infrastructor.command import Command
+from infrastructor.domains.zfs.fields import number, when
 from infrastructor.errors import ParseError
 from infrastructor.ports.ssh import CommandOutput, Lane
 from infrastructor.sanitize import clean
@@ -141,8 +142,8 @@ def parse(text: str) -> Losses:
                 things.append(_thing(values, line))
             case "hold", [name, tag, _]:
                 tags[name] = (*tags.get(name, ()), tag)
-            case "reclaim", [size] if size.isdigit():
-                reclaim = int(size)
+            case "reclaim", [size]:
+                reclaim = number(size)
             case "destroy", [_]:
                 pass  # its row says more
             case "", []:
@@ -154,16 +155,16 @@ def parse(text: str) -> Losses:
 
 def _thing(values: list[str], line: str) -> Thing:
     kind, guid, createtxg, creation, used, _, holds, clones, protected, name = values
-    if not guid.isdigit() or not createtxg.isdigit():
+    if number(guid) is None or number(createtxg) is None:
         raise ParseError(f"No ZFS dataset or snapshot: {clean(line, 120)!r}")
     return Thing(
         name=name,
         kind=kind,
         guid=guid,
-        created_at=datetime.fromtimestamp(int(creation), UTC) if creation.isdigit() else None,
-        used_bytes=int(used) if used.isdigit() else 0,
+        created_at=when(creation),
+        used_bytes=number(used) or 0,
         clones=() if clones in {UNSET, ""} else tuple(clones.split(",")),
-        holds=int(holds) if holds.isdigit() else 0,
+        holds=number(holds) or 0,
         protected=None if protected == UNSET else protected,
     )
 

@@ -5,9 +5,10 @@ Seen with OpenZFS 2.1.11 and 2.3.2.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from infrastructor.command import Command
+from infrastructor.domains.zfs.fields import number, when
 from infrastructor.errors import ParseError
 from infrastructor.ports.ssh import CommandOutput, Lane
 from infrastructor.sanitize import clean
@@ -64,8 +65,7 @@ class Replica:
     @property
     def written_bytes(self) -> int:
         """Changed since the newest snapshot."""
-        value = self.get("written") or "0"
-        return int(value) if value.isdigit() else 0
+        return number(self.get("written") or "") or 0
 
     @property
     def snapshots(self) -> tuple[Point, ...]:
@@ -132,14 +132,15 @@ def parse(name: str, text: str) -> Replica:
 
 def _point(values: list[str], line: str) -> Point:
     kind, guid, createtxg, creation, used, holds, name = values
-    if kind not in {"snapshot", "bookmark"} or not guid.isdigit() or not createtxg.isdigit():
+    born = number(createtxg)
+    if kind not in {"snapshot", "bookmark"} or number(guid) is None or born is None:
         raise ParseError(f"No snapshot or bookmark: {clean(line, 120)!r}")
     return Point(
         name=name,
         kind=kind,
         guid=guid,
-        createtxg=int(createtxg),
-        created_at=datetime.fromtimestamp(int(creation), UTC) if creation.isdigit() else None,
-        used_bytes=int(used) if used.isdigit() else None,
-        holds=int(holds) if holds.isdigit() else 0,
+        createtxg=born,
+        created_at=when(creation),
+        used_bytes=number(used),
+        holds=number(holds) or 0,
     )

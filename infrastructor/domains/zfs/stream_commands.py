@@ -17,8 +17,9 @@ from infrastructor.ports.ssh import Capabilities, CommandOutput, Lane
 from infrastructor.sanitize import clean
 
 _FLAGS = {"large": "-L", "compressed": "-c", "embedded": "-e", "raw": "-w", "tell": "-vP"}
-_TOKEN_VALUE = re.compile(r"^\s+(\w+) = (.+)$", re.MULTILINE)
-_SIZE = re.compile(r"^size\t(\d+)$", re.MULTILINE)
+_TOKEN_VALUE = re.compile(r"^[ \t]+([a-z]+) = (.+)$", re.MULTILINE)
+_HEX = re.compile(r"0x[0-9a-f]{1,16}")
+_SIZE = re.compile(r"^size\t([0-9]{1,20})$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -174,10 +175,7 @@ def rest_of(text: str) -> Rest:
 
 
 def _number(text: str | None) -> int | None:
-    try:
-        return None if text is None else int(text, 16)
-    except ValueError:
-        return None
+    return int(text, 16) if text is not None and _HEX.fullmatch(text) else None
 
 
 def _decimal(text: str | None) -> str | None:

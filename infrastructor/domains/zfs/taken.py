@@ -1,10 +1,10 @@
 """The snapshots of one name, of a dataset and of those below it."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from infrastructor.command import Command
 from infrastructor.domains.zfs.change_models import TakenSnapshot
+from infrastructor.domains.zfs.fields import number, when
 from infrastructor.errors import ParseError
 from infrastructor.ports.ssh import CommandOutput, Lane
 from infrastructor.sanitize import clean
@@ -42,7 +42,7 @@ zfs list -H -p -t snapshot -o guid,creation,name -- "$@" 2>/dev/null
 
 def _taken(line: str) -> TakenSnapshot:
     values = line.split("\t")
-    if len(values) != _FIELDS or not values[0].isdigit() or not values[1].isdigit():
+    if len(values) != _FIELDS or number(values[0]) is None:
         raise ParseError(f"No ZFS snapshot: {clean(line, 120)!r}")
     guid, creation, name = values
-    return TakenSnapshot(name=name, guid=guid, created_at=datetime.fromtimestamp(int(creation), UTC))
+    return TakenSnapshot(name=name, guid=guid, created_at=when(creation))

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
@@ -15,7 +16,7 @@ from infrastructor.ports.ssh import Flow
 from infrastructor.ssh import AsyncSSHClient
 from infrastructor.ssh.connection import STREAM_WINDOW
 from tests.support.programs import running
-from tests.support.sshd import Sshd, add_user, line, local_device, remove_user
+from tests.support.sshd import Registry, Sshd, add_user, line, local_device, remove_user, settings
 from tests.support.wait import until
 
 MB = 1 << 20
@@ -187,6 +188,32 @@ async def test_a_connection_that_is_lost_midway(
     assert lost.value.details["side"] == side
     await until(lambda: not running(marker), 20)
     await until((tmp_path / "end").exists, 20)
+
+
+async def test_a_sink_whose_server_heard_nothing_is_ended_before_the_next_stream(
+    registry: Registry, start_sshd: Callable[..., Sshd], ssh_host: Device
+) -> None:
+    """A half-open connection: its process waits for more, and would hold what the next stream needs."""
+    marker = str(uuid4().int % 10**9 + 10**12)
+    deaf = start_sshd()
+    there = deaf.device("deaf")
+    client = AsyncSSHClient(settings(ssh_keepalive_s=0.5), registry.find)
+    try:
+        receive = f"sh -c 'cat >/dev/null' {marker}"
+        sending = asyncio.create_task(
+            client.pipe(ssh_host, line("head -c 5000000 /dev/zero; sleep 100"), there, line(receive), Flow())
+        )
+        await until(lambda: running(marker), 20)
+        deaf.kill_sessions(signal.SIGSTOP)
+        with pytest.raises(OutcomeUnknown, match="deaf was lost"):
+            async with asyncio.timeout(40):
+                await sending
+        assert running(marker)
+        await passed(client, ssh_host, "echo x", there, "cat >/dev/null")
+        await until(lambda: not running(marker), 20)
+    finally:
+        deaf.kill_sessions()
+        await client.close()
 
 
 @pytest.mark.parametrize("shell", ["/usr/bin/fish", "/bin/tcsh"])

@@ -3,7 +3,7 @@
 import pytest
 
 from infrastructor.errors import Conflict, InfrastructorError, NotFound, PlanRejected, Protected
-from tests.lab.zfs.conftest import Lab
+from tests.lab.zfs.lab import Lab
 
 
 async def test_a_snapshot_is_taken_with_the_time_in_its_name(lab: Lab, dataset: str) -> None:

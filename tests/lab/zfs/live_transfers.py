@@ -14,7 +14,7 @@ from infrastructor.errors import (
     ReadOnlyMode,
 )
 from infrastructor.protection import READ_ONLY
-from tests.lab.zfs.conftest import Lab
+from tests.lab.zfs.lab import Lab
 
 TO_VAULT = {"target_device": "vault"}
 
