@@ -71,7 +71,9 @@ class TransferStep(Result):
     snapshot: str = Field(description="What it brings.")
     base: str | None = Field(default=None, exclude_if=absent, description="What it starts from.")
     estimated_bytes: int | None = Field(default=None, description="What zfs send -nvP says; rough.")
-    sent_bytes: int | None = Field(default=None, exclude_if=absent, description="Bytes of the stream that passed.")
+    sent_bytes: int | None = Field(
+        default=None, exclude_if=absent, description="Passed; unless through this server, as zfs told last."
+    )
     duration_seconds: float | None = Field(default=None, exclude_if=absent, description="How long it took.")
 
 

@@ -56,9 +56,10 @@ async def test_whole_then_incrementally_then_not_at_all(
     lab.progress.clear()
     sent = await lab.ask("zfs_snapshot_send", snapshot=first, target=target, **how)
     assert (sent.outcome, sent.route, sent.verified, sent.interruptions) == ("sent", route, True, 0)
-    assert sent.sent_bytes > 4_000_000
     assert lab.progress
-    assert abs(sent.steps[0].estimated_bytes - sent.sent_bytes) < 0.2 * sent.sent_bytes
+    if route == "server":  # zfs itself tells how far it is only once a second
+        assert sent.sent_bytes > 5_000_000
+        assert abs(sent.steps[0].estimated_bytes - sent.sent_bytes) < 0.2 * sent.sent_bytes
     assert await lab.guids(target) == await lab.guids(dataset)
     assert await lab.sh(f"zfs get -H -o value readonly,canmount,mounted '{target}'") == "on\nnoauto\nno\n"
     await assert_same(lab, dataset, "s1")
