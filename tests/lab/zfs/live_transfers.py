@@ -189,7 +189,7 @@ async def test_a_killed_connection_is_gone_on_with_by_itself(lab: Lab, dataset: 
     # From a shell that does not hang on the connection which it kills.
     pids = (await sessions(lab, port)).split()
     assert pids
-    await lab.sh(f"setsid sh -c 'sleep 1; kill -9 {' '.join(pids)}' >/dev/null 2>&1 </dev/null & exit 0")
+    await lab.sh(f"setsid sh -c 'sleep 2; kill -9 {' '.join(pids)}' >/dev/null 2>&1 </dev/null & sleep 1")
     sent = await sending
     assert sent.interruptions >= 1
     assert [step.kind for step in sent.steps] == ["full", "resume"]
