@@ -204,8 +204,8 @@ class ZfsNotLoaded(CommandNotAvailable):
 class ZfsForbidden(CommandNotAvailable):
     code = "zfs_forbidden"
     default_hint = (
-        "Log in as root, allow it with sudo ('infrastructor sudoers' prints the exact rules), or open /dev/zfs to the "
-        "login with a udev rule."
+        "Log in as root, or allow it with sudo: 'infrastructor sudoers' prints the exact rules. Some of it can be "
+        "delegated with 'zfs allow', and /dev/zfs be opened by a udev rule."
     )
 
 

@@ -1,9 +1,9 @@
 """From what the ZFS module tells to what is stored: each event once, and of a flood its beginning and its end.
 
-A failing disk gives twenty checksum events a second, and a recursive snapshot one for each dataset. Of events that say
-the same (of one disk, or one pool's history) within a span of time the first is told at once, the last when the span is
-over, with how many there were. Ids are made of what an event is, so the same events give the same ids, whoever reads
-them and however often: after a reconnect, after a restart, in two processes.
+A failing disk gives twenty checksum events a second, a pool that loses its last disk a thousand in one, and a recursive
+snapshot one for each dataset. Of errors of one kind and disk, or changes of one pool, within a span of time the first
+is told at once, the last when the span is over, with how many there were. Ids are made of what an event is, so the same
+events give the same ids, whoever reads them and however often: after a reconnect, after a restart, in two processes.
 """
 
 from collections import OrderedDict
@@ -113,7 +113,7 @@ def _about(event: ZfsEvent) -> tuple[str | None, int]:
     """What an event is about where many say the same, and within how many seconds; None for one that stands alone."""
     if event.kind == _HISTORY:
         return f"history {event.pool_guid}", _HISTORY_SPAN_S
-    if event.event_class.startswith("ereport.") and event.vdev_guid is not None:
+    if event.event_class.startswith("ereport."):
         return f"{event.event_class} {event.pool_guid} {event.vdev_guid}", _ERRORS_SPAN_S
     return None, 0
 

@@ -66,7 +66,10 @@ class ZfsEvent:
 
 
 class Reader:
-    """Takes the lines as they come; an event is whole with the empty line after it."""
+    """Takes the lines as they come. An event is whole with its number, which the module adds last.
+
+    The empty line after it may come only with the next event: who follows lines cannot tell it from an end.
+    """
 
     def __init__(self) -> None:
         self._class: str | None = None
@@ -85,6 +88,7 @@ class Reader:
         elif match := _VALUE.fullmatch(line):
             self._last = match[1]
             self._values[match[1]] = match[2]
+            return self._finish() if match[1] == "eid" else None
         elif self._class is None:
             raise ParseError(f"zpool events printed: {clean(line, 200)!r}")
         elif self._last is not None and not line.startswith("        ") and len(self._values[self._last]) < _TEXT:

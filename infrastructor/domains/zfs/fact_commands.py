@@ -101,7 +101,7 @@ class FindDisks(Command[Mapping[str, DiskFacts]]):
 for path do
   real=$(readlink -f -- "$path" 2>/dev/null) || real=
   name=${real##*/}
-  case $real in /dev/*) ;; *) name= ;; esac
+  [ -e "/sys/class/block/$name" ] || name=
   tries=0
   while [ -n "$name" ] && [ $tries -lt 5 ]; do
     tries=$((tries + 1))
@@ -115,7 +115,7 @@ for path do
     if [ $# = 1 ]; then name=$1; else break; fi
   done
   q=/sys/class/block/$name/queue
-  value() { v=; [ -n "$name" ] && read -r v <"$1" 2>/dev/null; printf '%s' "$v"; }
+  value() { v=; [ -n "$name" ] && { read -r v <"$1"; } 2>/dev/null; printf '%s' "$v"; }
   printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$path" "$real" "$name" "$(value "$q/rotational")" \
     "$(value "$q/discard_max_bytes")" "$(value "$q/physical_block_size")"
 done

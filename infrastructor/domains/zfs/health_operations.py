@@ -29,7 +29,7 @@ from infrastructor.domains.zfs.rules_copies import copy_rules
 from infrastructor.domains.zfs.rules_disk import disk_rules
 from infrastructor.domains.zfs.rules_pool import pool_rules
 from infrastructor.domains.zfs.rules_space import arc_rules, space_rules
-from infrastructor.errors import NotFound
+from infrastructor.errors import DataCollectionError, NotFound
 from infrastructor.operation import Cache, CachedParams, Context, completes, operation
 from infrastructor.paging import ROWS_BUDGET, fitting
 from infrastructor.ports.callers import Effect
@@ -145,8 +145,10 @@ def _chosen(ctx: Context, facts: Facts, name: str | None) -> list[Pool]:
 
 
 async def _drives(ctx: Context) -> Sequence[Drive]:
-    answer = await ctx.call(drive_health, DriveHealthParams(device=ctx.device.hostname))
-    return answer.result.drives
+    health = (await ctx.call(drive_health, DriveHealthParams(device=ctx.device.hostname))).result
+    if not health.drives and health.note:
+        raise DataCollectionError(health.note)
+    return health.drives
 
 
 async def _arc(ctx: Context) -> ArcStats:

@@ -84,7 +84,7 @@ class Pool(Result):
     errors: int | None = Field(
         default=None, description="Read, write and checksum errors of its vdevs, which state does not show."
     )
-    data_errors: int | None = Field(default=None, description="Damaged files and objects.")
+    data_errors: int | None = Field(default=None, description="Blocks of files or objects that are lost.")
     message: str | None = Field(default=None, exclude_if=absent, description="Code of what zpool status warns of.")
     activity: Activity | None = Field(default=None, exclude_if=absent, description="Last or running scrub, resilver.")
 
@@ -138,7 +138,10 @@ class PoolState(Result):
     activities: list[Activity] = Field(default_factory=list, description="Scrub, resilver, removal, expansion.")
     checkpoint_at: datetime | None = Field(default=None, description="When its checkpoint was made (UTC).")
     checkpoint_bytes: int | None = Field(default=None, description="Space the checkpoint holds; three digits.")
-    data_errors: int | None = Field(default=None, description="Damaged files and objects; null: not known.")
+    data_errors: int | None = Field(
+        default=None,
+        description="Damaged files; blocks, where error_files is empty; null: not known.",
+    )
     error_files: list[str] = Field(default_factory=list, description="The damaged ones, as far as listed.")
     vdevs: list[Vdev] = Field(default_factory=list, description="The tree, parents first.")
 

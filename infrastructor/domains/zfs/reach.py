@@ -45,7 +45,10 @@ async def asked(ctx: Context, command: Command[T], name: str | None = None, *, p
         access = await ctx.run(ExamineZfs(name))
         if access.module and access.device_file == "closed" and await may_become_root(ctx):
             return await _as_root(ctx, command, error, access, name)
-        raise explained(ctx, error, access, name) from error
+        cause = explained(ctx, error, access, name)
+        if cause is error and privileged and not (await ctx.links.capabilities(ctx.device)).is_root:
+            cause = ZfsForbidden(f"On {ctx.device.hostname} this is for root, and the login is not: {error.message}")
+        raise cause from error
 
 
 async def _as_root(ctx: Context, command: Command[T], error: CommandFailed, access: ZfsAccess, name: str | None) -> T:

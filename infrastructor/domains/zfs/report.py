@@ -157,7 +157,7 @@ def _summary(
     lines = []
     for pool in pools[:_TOP]:
         errors = f", {pool.errors} disk errors" if pool.errors else ""
-        damaged = f", {pool.data_errors} damaged files" if pool.data_errors else ""
+        damaged = f", {pool.data_errors} data errors" if pool.data_errors else ""
         lines.append(f"{pool.name} is {pool.state}, {pool.capacity_percent} % full{errors}{damaged}.")
     if not pools:
         lines.append("No pool is imported.")

@@ -73,8 +73,8 @@ def _redundancy(pool: Pool, all_groups: list[Group]) -> Iterator[Finding]:
             Grade.NOTE,
             "no_redundancy",
             pool.name,
-            f"No vdev of the pool has a second copy: with any of {len(lone)} disks the whole pool is lost, and errors "
-            "are found but not repaired.",
+            f"No vdev of the pool has a second copy: with {'any one of its' if len(lone) > 1 else 'its one'} "
+            f"disk{'s' if len(lone) > 1 else ''} the whole pool is lost, and errors are found but not repaired.",
             "Attach a second disk to each, or be sure of the backup.",
             command=f"{line('zpool', 'attach', pool.name, lone[0].top.name)} NEW_DISK",
         )

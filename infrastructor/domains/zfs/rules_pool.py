@@ -183,8 +183,8 @@ def _data_errors(state: PoolState) -> Iterator[Finding]:
             Grade.CRITICAL,
             "data_errors",
             state.name,
-            f"{state.data_errors} files or objects are damaged and could not be repaired.",
-            "List them, restore them from a backup or snapshot, then scrub and clear.",
+            f"{state.data_errors} data errors are on record: blocks of files or objects that could not be repaired.",
+            "List the files, restore them from a backup or snapshot, then scrub and clear.",
             command=line("zpool", "status", "-v", state.name),
         )
 

@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 from infrastructor.domains.zfs import printed
 from infrastructor.domains.zfs.models import PoolState
 from infrastructor.domains.zfs.scan_json import Running, activities
-from infrastructor.domains.zfs.vdevs import CORRUPTED, PROBLEMS, ROLES, Row, tree
+from infrastructor.domains.zfs.vdevs import CORRUPTED, PROBLEMS, ROLES, Row, state_of, tree
 from infrastructor.errors import ParseError
 from infrastructor.sanitize import clean
 
@@ -106,9 +106,9 @@ def _rows(pool: Json, resilvering: str | None) -> Iterator[Row]:
 
 def _branch(vdev: Json, depth: int, role: str, parent: Row | None, resilvering: str | None) -> Iterator[Row]:
     children = _children(vdev, "vdevs")
-    state = vdev.get("state")
+    state, aux = (value if isinstance(value, str) else None for value in (vdev.get("state"), vdev.get("aux")))
     values = _values(vdev, leaf=not children, spare=role == "spare", resilvering=resilvering)
-    row = Row(str(vdev.get("name", "")), depth, role, state if isinstance(state, str) else None, parent, values)
+    row = Row(str(vdev.get("name", "")), depth, role, state_of(state, aux), parent, values)
     yield row
     if depth < _DEEPEST:
         for child in children:

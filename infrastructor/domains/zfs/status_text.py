@@ -81,7 +81,7 @@ def _split(stdout: bytes, only: str | None) -> Iterator[_Lines]:
     current: _Lines | None = None
     for raw in stdout.split(b"\n"):
         line = raw.rstrip(b"\r")
-        if line.startswith(b"  pool: ") and not (only and current and current.errors()):
+        if line.startswith(b"  pool: ") and not (current and current.name == only and current.errors()):
             if current is not None:
                 yield current
             current = _Lines(line[8:].decode("utf-8", "replace"))
@@ -89,7 +89,7 @@ def _split(stdout: bytes, only: str | None) -> Iterator[_Lines]:
         if current is None:
             continue
         match = None if line.startswith(b"\t") else _KEY.fullmatch(line.decode("utf-8", "replace"))
-        in_files = bool(current.sections) and current.sections[-1][0] == "errors" and only is not None
+        in_files = bool(current.sections) and current.sections[-1][0] == "errors" and current.name == only
         if match is not None and match[1] in _KNOWN and not in_files:
             current.sections.append((match[1], [line.split(b":", 1)[1].strip()]))
         elif current.sections:

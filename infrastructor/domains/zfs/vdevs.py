@@ -32,6 +32,15 @@ PROBLEMS = {
 }
 """The words of the text for what JSON has as a code; all others are `CORRUPTED`."""
 CORRUPTED = "corrupted data"
+_PRESENT = frozenset({"ONLINE", "DEGRADED", "AVAIL", "INUSE"})
+_PARITY = {"draid": 1, "draid1": 1, "draid2": 2, "draid3": 3}
+
+
+def state_of(state: str | None, aux: str | None) -> str | None:
+    """The text's word for a state of JSON, which has CANT_OPEN and CLOSED for what the text calls otherwise."""
+    if state == "CANT_OPEN":
+        return "FAULTED" if aux in {"CORRUPT_DATA", "BAD_LOG"} else "SPLIT" if aux == "SPLIT_POOL" else "UNAVAIL"
+    return "OFFLINE" if state == "CLOSED" else state
 
 
 def kind_of(name: str, was: str | None, depth: int) -> str:
@@ -64,7 +73,9 @@ def tree(rows: Sequence[Row]) -> list[Vdev]:
     groups = {id(row.parent) for row in rows}
     found = []
     for index, row in enumerate(rows):
-        values = dict(row.values)
+        values, state = dict(row.values), row.state or _derived(row, rows)
+        if state not in _PRESENT:  # JSON then says that it cannot be trimmed, the text when it was
+            values = {name: value for name, value in values.items() if name not in {"trim", "trimmed_at"}}
         if id(row) in groups:
             values.pop("slow_ios", None)
         was = values.get("was")
@@ -75,7 +86,19 @@ def tree(rows: Sequence[Row]) -> list[Vdev]:
             "name": clean(row.name),
             "kind": kind_of(row.name, was if isinstance(was, str) else None, row.depth),
             "role": row.role,
-            "state": row.state and clean(row.state),
+            "state": state and clean(state),
         }
         found.append(Vdev.model_validate(fixed | values))
     return found
+
+
+def _derived(row: Row, rows: Sequence[Row]) -> str | None:
+    """The state of a draid, which JSON leaves out (openzfs/zfs#18431): as ZFS makes it of those below."""
+    parity = _PARITY.get(kind_of(row.name, None, row.depth))
+    states = [one.state for one in rows if one.parent is row]
+    if parity is None or not states or None in states:
+        return None
+    lost = sum(1 for state in states if state not in _PRESENT)
+    if lost > parity:
+        return "UNAVAIL"
+    return "DEGRADED" if lost or "DEGRADED" in states else "ONLINE"
