@@ -201,8 +201,10 @@ class RunContext:
         try:
             await self._unless_stopped(lambda: ssh.pipe(source, sending, sink, receiving, flow))
         finally:
-            if receiving.lane is Lane.CHANGE:
-                await self.service.outdate(sink.id, self.declared.invalidates)
+            await self.outdate(sink)
+
+    async def outdate(self, device: Device) -> None:
+        await self.service.outdate(device.id, self.declared.invalidates)
 
     def _declared(self, command: Command[Any], device: Device) -> CommandLine:
         """The line of a command that this operation may run on this device; from here on it is on record."""

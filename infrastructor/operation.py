@@ -296,6 +296,10 @@ class Context(Protocol):
         """
         ...
 
+    async def outdate(self, device: Device) -> None:
+        """Say that this operation changes another device too, so that no answer from before is given of it."""
+        ...
+
     async def ask(self, query: EngineQuery[T]) -> Reply[T]:
         """Put a declared query to the device's container engine; its command where the API is out of reach."""
         ...

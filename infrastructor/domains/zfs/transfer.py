@@ -223,6 +223,7 @@ async def _send(ctx: Context, job: Job, ends: Ends, leg: Leg, outcome: Outcome, 
             await watched(ctx, watch, there.follow(command, watch.line))
             watch.check(job.source, job.target)
     finally:
+        await ctx.outdate(job.target)
         sent = {"sent_bytes": flow.moved, "duration_seconds": round(loop.time() - started, 3)}
         outcome.steps.append(leg.step.model_copy(update=sent))
 
