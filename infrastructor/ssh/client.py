@@ -39,6 +39,8 @@ from infrastructor.ssh.statistics import Counters
 from infrastructor.ssh.sudo import Sudo
 from infrastructor.ssh.texts import texts
 
+logger = logging.getLogger(__name__)
+
 Resolve = Callable[[str], Awaitable[Device | None]]
 MAX_HOPS = 5
 PROBE_FRESH_S = 300.0  # how long "not installed" is believed without asking again
@@ -65,9 +67,9 @@ class AsyncSSHClient:
         self._orphans: dict[UUID, list[CommandLine]] = {}
         self._closed = False
         # asyncssh logs every command at INFO.
-        logger = logging.getLogger("asyncssh")
-        if logger.level == logging.NOTSET:
-            logger.setLevel(logging.WARNING)
+        library = logging.getLogger("asyncssh")
+        if library.level == logging.NOTSET:
+            library.setLevel(logging.WARNING)
 
     async def execute_command(
         self, device: Device, line: CommandLine, *, operation_id: UUID | None = None
@@ -76,6 +78,8 @@ class AsyncSSHClient:
         link = self._links.get(device.id)
         if link is None or link.device is not device:
             link = self._link(device)
+        if self._orphans:
+            await self._end_orphans(device)
         if (
             line.needs is not None
             and link.capabilities is not None
@@ -128,10 +132,15 @@ class AsyncSSHClient:
                 )
 
     async def _end_orphans(self, device: Device) -> None:
-        """Before another stream: what an earlier one left behind may hold what this one needs."""
-        for line in self._orphans.pop(device.id, [])[-ORPHANS:]:
-            with contextlib.suppress(InfrastructorError):
+        """What an earlier stream left behind may hold what is asked for now, so it is ended first."""
+        lines = self._orphans.pop(device.id, [])[-ORPHANS:]
+        for line in lines:
+            try:
                 await self._link(device).read(line)
+            except SSHConnectionError:
+                self._orphans.setdefault(device.id, []).append(line)  # it is away; they may be there when it is back
+            except InfrastructorError as error:
+                logger.warning("What a stream left behind was not ended: %s", error, extra={"device": device.hostname})
 
     async def _end(self, device: Device, line: CommandLine, *, sink: bool) -> End:
         """One end, as root by a root shell where sudo gives one, else by sudo for the program alone."""
@@ -174,6 +183,7 @@ class AsyncSSHClient:
         self._engines.pop(device_id, None)
         link = self._links.pop(device_id, None)
         self._sudo.forget(device_id)
+        self._orphans.pop(device_id, None)
         if link is not None:
             await link.close()
 

@@ -171,9 +171,9 @@ async def carry(ctx: Context, job: Job) -> Outcome:
     while not ends.done:
         if len(outcome.steps) > MOST_STREAMS:
             raise OutcomeUnknown(f"{job.dataset} has not got {ends.wanted.name} after {len(outcome.steps)} streams.")
-        leg = await coming(ctx, job, ends)
-        outcome.raw = leg.stream.raw or outcome.raw
         try:
+            leg = await coming(ctx, job, ends)
+            outcome.raw = leg.stream.raw or outcome.raw
             await _send(ctx, job, ends, leg, outcome, login=login)
         except (OutcomeUnknown, SSHConnectionError, CommandTimeout) as error:
             await _pause(ctx, outcome, error)
