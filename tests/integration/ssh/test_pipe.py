@@ -79,6 +79,21 @@ async def test_a_big_stream_takes_no_more_memory_than_a_window(
     assert peak - before < 8 * STREAM_WINDOW
 
 
+async def test_it_goes_on_over_new_keys(
+    client: AsyncSSHClient, start_sshd: Callable[..., Sshd], tmp_path: Path
+) -> None:
+    """A long stream outlives the keys of its connections, which either side may want anew."""
+    rekeying = start_sshd("RekeyLimit 4M\nLogLevel DEBUG1")
+    source, sink = rekeying.device("source"), rekeying.device("sink", address="127.0.0.2")
+    seed = os.urandom(1 * MB)
+    (tmp_path / "from").write_bytes(seed)
+    many = f"for n in {' '.join(map(str, range(24)))}; do cat {tmp_path}/from; done"
+    flow = await passed(client, source, many, sink, f"sha256sum >{tmp_path}/sum")
+    assert flow.moved == 24 * MB
+    assert (tmp_path / "sum").read_text().split()[0] == hashlib.sha256(seed * 24).hexdigest()
+    assert rekeying.logged("SSH2_MSG_NEWKEYS received") > 4  # two of which are the first
+
+
 async def test_a_sink_that_reads_nothing_stops_the_source(
     client: AsyncSSHClient, ssh_host: Device, other: Device, tmp_path: Path
 ) -> None:
