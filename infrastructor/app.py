@@ -57,6 +57,7 @@ from infrastructor.watchers.containers import ContainerWatcher
 from infrastructor.watchers.discovery import Discoverer
 from infrastructor.watchers.fleet import Watchers
 from infrastructor.watchers.listing import CONTAINER_ANSWERS, list_containers
+from infrastructor.watchers.zfs import zfs_watchers
 
 logger = logging.getLogger(__name__)
 
@@ -172,6 +173,7 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
             )
 
         watchers = Watchers(operation="container_watch", devices=devices, audit=audit, watch=watch)
+        zfs = zfs_watchers(devices=devices, audit=audit, ssh=ssh, bus=events, outdate=service.outdate)
         configs = config_watchers(
             settings,
             devices=devices,
@@ -180,11 +182,13 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
             snapshots=snapshots,
             watches=watches,
         )
-        wanted: list[Runner] = [scheduler]
-        if settings.watch_containers:
-            wanted.append(watchers)
-        if settings.watch_configs:
-            wanted += [configs, discoverer] if settings.discover_configs else [configs]
+        wanted: list[Runner] = [
+            scheduler,
+            *([watchers] if settings.watch_containers else []),
+            *([zfs] if settings.watch_zfs else []),
+            *([configs] if settings.watch_configs else []),
+            *([discoverer] if settings.watch_configs and settings.discover_configs else []),
+        ]
         yield Application(
             settings=settings,
             service=service,
@@ -198,6 +202,7 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
                 scheduler=scheduler,
                 watchers=watchers,
                 config_watchers=configs,
+                zfs_watchers=zfs,
                 events=events,
             ).report,
             completions=COMPLETIONS,

@@ -21,6 +21,8 @@ from infrastructor.domains.packages.operations import OPERATIONS as PACKAGES
 from infrastructor.domains.proxies.operations import COMPLETIONS as PROXY_COMPLETIONS
 from infrastructor.domains.proxies.operations import OPERATIONS as PROXIES
 from infrastructor.domains.system.operations import OPERATIONS as SYSTEM
+from infrastructor.domains.zfs.operations import COMPLETIONS as ZFS_COMPLETIONS
+from infrastructor.domains.zfs.operations import OPERATIONS as ZFS
 from infrastructor.operation import Operation
 
 CATALOG: tuple[Operation[Any, Any], ...] = (
@@ -30,6 +32,7 @@ CATALOG: tuple[Operation[Any, Any], ...] = (
     *EVENTS,
     *SYSTEM,
     *DRIVES,
+    *ZFS,
     *LOGS,
     *PACKAGES,
     *NETWORK,
@@ -44,4 +47,5 @@ COMPLETIONS: Mapping[str, Source] = {
     **CONTAINER_COMPLETIONS,
     **PROXY_COMPLETIONS,
     **STACK_COMPLETIONS,
+    **ZFS_COMPLETIONS,
 }

@@ -24,6 +24,8 @@
     │   ├── CommandFailed
     │   ├── CommandTimeout
     │   ├── CommandNotAvailable     the program is not on this device
+    │   │   ├── ZfsNotLoaded        the programs are there, the kernel module is not
+    │   │   ├── ZfsForbidden        the login may not use it
     │   │   └── EngineUnavailable   its container engine's API is not to be reached
     │   │       ├── EngineStopped   the engine is installed and does not run
     │   │       └── EngineForbidden the login may not use it
@@ -189,6 +191,22 @@ class CommandTimeout(DataCollectionError):
 
 class CommandNotAvailable(DataCollectionError):
     code = "command_not_available"
+
+
+class ZfsNotLoaded(CommandNotAvailable):
+    code = "zfs_not_loaded"
+    default_hint = (
+        "Load it on the device with 'modprobe zfs'; where that fails, the module is not built for the running kernel "
+        "(zfs-dkms or the distribution's kernel package)."
+    )
+
+
+class ZfsForbidden(CommandNotAvailable):
+    code = "zfs_forbidden"
+    default_hint = (
+        "Log in as root, or allow it with sudo: 'infrastructor sudoers' prints the exact rules. Some of it can be "
+        "delegated with 'zfs allow', and /dev/zfs be opened by a udev rule."
+    )
 
 
 class EngineUnavailable(CommandNotAvailable):

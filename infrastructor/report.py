@@ -48,6 +48,7 @@ class HealthSource:
     scheduler: Scheduler
     watchers: Watchers
     config_watchers: Watchers
+    zfs_watchers: Watchers
     events: EventBus
     started: float = field(default_factory=monotonic)
 
@@ -63,6 +64,7 @@ class HealthSource:
             "events": self._events(),
             "watchers": self._watchers(self.watchers),
             "config_watchers": self._watchers(self.config_watchers),
+            "zfs_watchers": self._watchers(self.zfs_watchers),
         }
         worst: State = "ok"
         if services["audit"].state == "down":

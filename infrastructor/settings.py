@@ -67,6 +67,7 @@ class Settings(BaseSettings):
     metrics_interval_s: float = Field(default=60.0, description="How often the scheduler collects; 0 turns it off.")
     containers_interval_s: float = Field(default=60.0, description="How often containers are sampled; 0 turns it off.")
     watch_containers: bool = Field(default=True, description="Follow the events of container engines.")
+    watch_zfs: bool = Field(default=True, description="Follow the events of ZFS, where the login is root or can be.")
     watch_configs: bool = Field(default=True, description="Keep every version of the configuration files watched.")
     discover_configs: bool = Field(
         default=True, description="Watch the configuration that is found on devices, not only what was asked for."

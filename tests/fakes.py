@@ -1,6 +1,7 @@
 """In-memory twins of every port. The real ones pass the same contract tests."""
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -33,6 +34,7 @@ from infrastructor.ports.ssh import (
     CommandOutput,
     EngineCall,
     EngineReply,
+    Flow,
     LinkState,
     LinkStatus,
     Via,
@@ -78,12 +80,14 @@ class FakeDevices:
 
 @dataclass
 class FakeSSH:
-    """SSHClient that answers from `outputs`, by the first word of the line; `sent` is what reached it.
+    """SSHClient that answers from `outputs`, by the longest beginning of the line there is; `sent` is what reached it.
 
-    Its engine answers from `replies`, by the path asked; a body is sent with status 200. Without any it has no engine.
+    A line that begins with a key of `after` changes the outputs to what they are from then on. Its engine answers from
+    `replies`, by the path asked; a body is sent with status 200. Without any it has no engine.
     """
 
     outputs: dict[str, CommandOutput | InfrastructorError] = field(default_factory=dict)
+    after: dict[str, Mapping[str, CommandOutput]] = field(default_factory=dict)
     replies: dict[str, bytes | EngineReply | InfrastructorError] = field(default_factory=dict)
     sent: list[tuple[str, str]] = field(default_factory=list)
     lines: list[CommandLine] = field(default_factory=list)
@@ -95,7 +99,10 @@ class FakeSSH:
     ) -> CommandOutput:
         self.sent.append((device.hostname, line.text))
         self.lines.append(line)
-        output = self.outputs.get(line.text.split(" ")[0], CommandOutput(exit_status=0, stdout=b""))
+        known = [key for key in self.outputs if re.match(rf"{re.escape(key)}(\s|$)", line.text)]
+        output = self.outputs[max(known, key=len)] if known else CommandOutput(exit_status=0, stdout=b"")
+        for begins in [key for key in self.after if line.text.startswith(key)]:
+            self.outputs.update(self.after[begins])
         if isinstance(output, InfrastructorError):
             raise output.again()
         return output
@@ -123,6 +130,11 @@ class FakeSSH:
                 yield line
 
         yield lines()
+
+    async def pipe(self, source: Device, send: CommandLine, sink: Device, receive: CommandLine, flow: Flow) -> None:
+        """Both commands run, and as many bytes pass as the first one's output has."""
+        flow.moved += len((await self.execute_command(source, send)).stdout)
+        await self.execute_command(sink, receive)
 
     async def scan_host_keys(self, device: Device) -> tuple[HostKey, ...]:
         return self.keys

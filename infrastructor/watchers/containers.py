@@ -9,9 +9,8 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 from infrastructor.container_store import ContainerState, ContainerStore
@@ -22,6 +21,7 @@ from infrastructor.ports.devices import Device
 from infrastructor.ports.ssh import CommandLine, EngineCall, SSHClient
 from infrastructor.watchers.engine_events import api_call, cli_line, parse_event
 from infrastructor.watchers.outbox import Outbox
+from infrastructor.watchers.running import running
 from infrastructor.watchers.state import Gap, WatchState
 from infrastructor.watchers.tracker import TOPIC, Difference, Tracker
 
@@ -78,7 +78,7 @@ class ContainerWatcher:
         self._heard = self._probed = self._loop.time()
 
     async def run(self) -> None:
-        async with self._outbox, _running(self._keep_answers_true()):
+        async with self._outbox, running(self._keep_answers_true()):
             await self._recall()
             await self._keep_following()
 
@@ -162,11 +162,11 @@ class ContainerWatcher:
         opened = asyncio.Event()
         async with contextlib.AsyncExitStack() as followed:
             async with self._connecting:
-                reading = await followed.enter_async_context(_running(self._read(source, opened)))
-                async with _running(opened.wait()) as opening:
+                reading = await followed.enter_async_context(running(self._read(source, opened)))
+                async with running(opened.wait()) as opening:
                     await asyncio.wait({reading, opening}, timeout=SILENT_S, return_when=asyncio.FIRST_COMPLETED)
                 if not reading.done():
-                    async with _running(self._synchronize(mode)) as synchronizing:
+                    async with running(self._synchronize(mode)) as synchronizing:
                         await asyncio.wait({reading, synchronizing}, return_when=asyncio.FIRST_COMPLETED)
                         if synchronizing.done():
                             synchronizing.result()
@@ -274,16 +274,3 @@ class ContainerWatcher:
             data=data,
         )
         await self._outbox.put([said])
-
-
-@contextlib.asynccontextmanager
-async def _running(work: Coroutine[Any, Any, Any]) -> AsyncIterator["asyncio.Task[Any]"]:
-    """A task that ends with the block, whatever it ends with."""
-    task = asyncio.ensure_future(work)
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
-        if not task.cancelled():
-            task.exception()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-FOLLOWING = frozenset({"api", "cli"})
+FOLLOWING = frozenset({"api", "cli", "follow", "poll"})
 GAPS = 20
 SHOWN = 5
 
@@ -25,7 +25,10 @@ class Gap:
 
 @dataclass(slots=True, kw_only=True)
 class WatchState:
-    """mode: starting, api, cli, waiting (it failed and will try again), no_engine."""
+    """mode: starting, api, cli, waiting (it failed and will try again), no_engine.
+
+    Of ZFS: follow, poll (where no root shell is allowed), no_zfs, no_permission.
+    """
 
     mode: str = "starting"
     since: datetime = field(default_factory=lambda: datetime.now(UTC))

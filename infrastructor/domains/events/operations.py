@@ -29,7 +29,7 @@ class ListParams(Params):
     """Input of event_list."""
 
     device: DeviceName | None = None
-    topic: str | None = _plain("containers, watchers or events.", max_length=40, pattern=_TEXT)
+    topic: str | None = _plain("containers, zfs, watchers or events.", max_length=40, pattern=_TEXT)
     kind: str | None = _plain("e.g. container.die.", max_length=60, pattern=_TEXT)
     subject: str | None = _plain("What it happened to, e.g. a container's name.", max_length=300, pattern=_TEXT)
     severity: Literal["warning", "error"] | None = _plain("At least.")
