@@ -20,6 +20,7 @@ SETTINGS = (
 NAMES = ",".join(SETTINGS)
 _COLUMNS = 4
 _DISK_COLUMNS = 6
+_DISK_WAIT, _WAIT_COLUMNS = 9, 11  # of zpool iostat -l
 _KSTAT = re.compile(r"/proc/spl/kstat/zfs/[^\n]*/objset-0x([0-9a-f]{1,16}):(\w+)\s+\d+\s+(.*)")
 _ZIL = re.compile(r"/proc/spl/kstat/zfs/zil:(\w+)\s+\d+\s+(\d{1,20})")
 
@@ -141,6 +142,41 @@ done
                 physical_block_bytes=number(row[5]),
             )
         return found
+
+
+@dataclass(frozen=True)
+class Wait:
+    """How long a vdev took for an I/O on average since its pool was imported; None: it had none."""
+
+    read_ms: float | None = None
+    write_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class ReadWaits(Command[Mapping[str, Wait]]):
+    """How long each vdev takes for its reads and writes, on average since its pool was imported."""
+
+    template = "zpool iostat -H -p -l -v -P"
+    needs = "zpool"
+    lane = Lane.SLOW
+    max_output = 8 << 20
+    may_sudo = True
+
+    def parse(self, output: CommandOutput) -> Mapping[str, Wait]:
+        found: dict[str, Wait] = {}
+        for line in output.text.split("\n"):
+            row = line.split("\t")
+            if not line or len(row) == 1:
+                continue  # the headings of logs and caches
+            if len(row) < _WAIT_COLUMNS:
+                raise ParseError(f"zpool iostat printed too few columns: {clean(line, 200)!r}")
+            read, write = (number(text) for text in row[_DISK_WAIT : _DISK_WAIT + 2])
+            found[row[0]] = Wait(_milliseconds(read), _milliseconds(write))
+        return found
+
+
+def _milliseconds(nanoseconds: int | None) -> float | None:
+    return None if nanoseconds is None else round(nanoseconds / 1e6, 3)
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,10 @@ from infrastructor.domains.zfs.fact_commands import (
     GetSettings,
     IoCounters,
     ReadCounters,
+    ReadWaits,
     Setting,
     Settings,
+    Wait,
 )
 from infrastructor.domains.zfs.models import Pool, PoolState, Vdev
 from infrastructor.domains.zfs.pool_operations import pool_states
@@ -47,6 +49,7 @@ class Facts:
     settings: Settings = field(default_factory=dict)
     properties: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     disks: Mapping[str, DiskFacts] = field(default_factory=dict)
+    waits: Mapping[str, Wait] = field(default_factory=dict)
     drives: Sequence[Drive] | None = None
     arc: ArcStats | None = None
     counters: IoCounters | None = None
@@ -109,7 +112,7 @@ async def gather(
     paths = tuple(
         dict.fromkeys(vdev.name for state in states for vdev in state.vdevs if vdev.name.startswith("/dev/"))
     )[:_MOST_PATHS]
-    (datasets, snapshots, settings, properties), (disks, smart, cache, io) = await asyncio.gather(
+    (datasets, snapshots, settings, properties), (disks, waits, smart, cache, io) = await asyncio.gather(
         asyncio.gather(
             known.perhaps("datasets", asked(ctx, ListDatasets())),
             known.perhaps("snapshots", asked(ctx, ListSnapshots())),
@@ -118,6 +121,7 @@ async def gather(
         ),
         asyncio.gather(
             known.perhaps("disks behind vdevs", _disks(ctx, paths)),
+            known.perhaps("times of disks", asked(ctx, ReadWaits())),
             known.perhaps("SMART", drives if drives is not None else _nothing()),
             known.perhaps("ARC", arc if arc is not None else _nothing()),
             known.perhaps("counters of I/O", ctx.run(ReadCounters()) if counters else _nothing()),
@@ -133,6 +137,7 @@ async def gather(
         settings=settings or {},
         properties=properties or {},
         disks=disks or {},
+        waits=waits or {},
         drives=smart,
         arc=cache,
         counters=io,

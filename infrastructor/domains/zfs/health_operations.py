@@ -13,7 +13,7 @@ from infrastructor.domains.zfs.advice_pool import arc_advice, pool_advice
 from infrastructor.domains.zfs.arc_models import ArcStats
 from infrastructor.domains.zfs.arc_operations import ArcStatsParams, zfs_arc_stats
 from infrastructor.domains.zfs.dataset_commands import ListDatasets, ListSnapshots
-from infrastructor.domains.zfs.fact_commands import FindDisks, GetPoolProperties, GetSettings, ReadCounters
+from infrastructor.domains.zfs.fact_commands import FindDisks, GetPoolProperties, GetSettings, ReadCounters, ReadWaits
 from infrastructor.domains.zfs.facts import Facts, gather
 from infrastructor.domains.zfs.health_models import (
     Finding,
@@ -34,12 +34,13 @@ from infrastructor.operation import Cache, CachedParams, Context, completes, ope
 from infrastructor.paging import ROWS_BUDGET, fitting
 from infrastructor.ports.callers import Effect
 
-_LOOK = (*LIST, *STATUS, ListDatasets, ListSnapshots, GetSettings, GetPoolProperties, FindDisks)
+_LOOK = (*LIST, *STATUS, ListDatasets, ListSnapshots, GetSettings, GetPoolProperties, FindDisks, ReadWaits)
 _GRADES = [Grade.CRITICAL, Grade.WARNING, Grade.NOTE, Grade.OK]
 _PRIORITIES = ["high", "medium", "low"]
 _POOLS_BUDGET = 4_000
 _NOT_CHECKED_BUDGET = 4_000
 _ARC_INTERVAL_S = 1.0
+_DEADLINE = timedelta(seconds=240)  # very many snapshots take the device minutes
 
 
 class HealthParams(CachedParams):
@@ -55,6 +56,7 @@ class HealthParams(CachedParams):
     cache=Cache("zfs_health", timedelta(seconds=300)),
     commands=_LOOK,
     uses=(drive_health, zfs_arc_stats),
+    deadline=_DEADLINE,
 )
 async def zfs_health_check(ctx: Context, params: HealthParams) -> ZfsHealth:
     """Judge pools by counters, scrubs, SMART, space, copies and memory: findings with evidence and what to do."""
@@ -108,6 +110,7 @@ class RecommendationsParams(CachedParams):
     cache=Cache("zfs_recommendations", timedelta(seconds=3600)),
     commands=(*_LOOK, ReadCounters),
     uses=(zfs_arc_stats,),
+    deadline=_DEADLINE,
 )
 async def zfs_recommendations(ctx: Context, params: RecommendationsParams) -> ZfsRecommendations:
     """Recommend settings, vdevs and ARC size only where a measurement speaks for it; with effect, risk, command."""

@@ -84,6 +84,7 @@ class ReportParams(CachedParams):
         zfs_arc_stats,
         zfs_event_list,
     ),
+    deadline=timedelta(seconds=600),
 )
 async def zfs_report(ctx: Context, params: ReportParams) -> ZfsReport:
     """Report on all ZFS of a device in one document: verdict, findings, advice, space, snapshots, cache, alarms."""

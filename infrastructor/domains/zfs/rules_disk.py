@@ -1,6 +1,7 @@
 """Rules on disks: what SMART says of those that pools are on, sectors that do not fit, and what has no second copy."""
 
 from collections.abc import Iterator
+from statistics import median
 
 from infrastructor.domains.drives.models import Level
 from infrastructor.domains.zfs.facts import Facts
@@ -9,6 +10,7 @@ from infrastructor.domains.zfs.models import Pool, Vdev
 from infrastructor.domains.zfs.rules import Group, below, counted, counts_of, found, groups, line
 
 _SHOWN = 3
+_SLOW_MS, _TIMES_SLOWER = 20.0, 4.0
 _SPECIAL = frozenset({"special", "dedup"})
 
 
@@ -19,6 +21,7 @@ def disk_rules(facts: Facts, pool: Pool) -> Iterator[Finding]:
         for vdev in below(vdevs, group.top):
             yield from _smart(facts, pool, group, vdev)
             yield from _sectors(pool, vdev)
+        yield from _slower(facts, pool, group)
     yield from _redundancy(pool, list(groups(vdevs)))
 
 
@@ -52,6 +55,27 @@ def _sectors(pool: Pool, vdev: Vdev) -> Iterator[Finding]:
             "It cannot be changed in place: zfs_recommendations tells the ways.",
             subject=vdev.name,
         )
+
+
+def _slower(facts: Facts, pool: Pool, group: Group) -> Iterator[Finding]:
+    """A disk that takes much longer than those beside it: its group is as slow as it is."""
+    for kind in ("read_ms", "write_ms"):
+        times = {member.name: getattr(facts.waits.get(member.name), kind, None) for member in group.members}
+        known = {name: time for name, time in times.items() if time is not None}
+        for name, time in known.items():
+            others = [other for beside, other in known.items() if beside != name]
+            if others and time >= _SLOW_MS and time > _TIMES_SLOWER * median(others):
+                what = kind.removesuffix("_ms")
+                yield found(
+                    Grade.WARNING,
+                    "slow_disk",
+                    pool.name,
+                    f"{name} takes {time:.0f} ms for a {what} on average since the pool was imported, the others of "
+                    f"{group.top.name} {median(others):.1f} ms.",
+                    "Look at its SMART data, its cable and the kernel's log; a failing disk gets slow first.",
+                    subject=name,
+                    command=line("zpool", "iostat", "-v", "-l", pool.name, "5"),
+                )
 
 
 def _redundancy(pool: Pool, all_groups: list[Group]) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from infrastructor.domains.zfs.advice_pool import arc_advice, pool_advice
 from infrastructor.domains.zfs.arc_models import ArcHits, ArcStats
 from infrastructor.domains.zfs.dataset_models import Dataset
 from infrastructor.domains.zfs.datasets import SnapshotRow
-from infrastructor.domains.zfs.fact_commands import MAX_AGE, DatasetIo, DiskFacts, IoCounters, Setting
+from infrastructor.domains.zfs.fact_commands import MAX_AGE, DatasetIo, DiskFacts, IoCounters, Setting, Wait
 from infrastructor.domains.zfs.facts import Facts
 from infrastructor.domains.zfs.health_models import Finding, Grade, Recommendation
 from infrastructor.domains.zfs.models import Pool, PoolState
@@ -187,6 +187,18 @@ MIRROR = ("  mirror-0", "    /dev/a", "    /dev/b")
 )
 def test_what_is_lost_with_one_disk_is_told(state: PoolState, expected: dict[str, Grade]) -> None:
     assert graded(disk_rules(facts(state=state), pool())) == expected
+
+
+def test_a_disk_that_is_slower_than_those_beside_it_is_found() -> None:
+    state = tree("  raidz2-0", "    /dev/a", "    /dev/b", "    /dev/c", "    /dev/d")
+    even = {f"/dev/{name}": Wait(8.0, 5.0) for name in "abcd"}
+    assert graded(disk_rules(facts(state=state, waits=even), pool())) == {}
+    (slow,) = disk_rules(facts(state=state, waits=even | {"/dev/c": Wait(90.0, 6.0)}), pool())
+    assert (slow.code, slow.subject) == ("slow_disk", "/dev/c")
+    assert "takes 90 ms for a read" in slow.evidence
+    assert "the others of raidz2-0 8.0 ms" in slow.evidence
+    quick = {name: Wait(0.1, 0.1) for name in even} | {"/dev/c": Wait(2.0, 0.1)}
+    assert graded(disk_rules(facts(state=state, waits=quick), pool())) == {}
 
 
 def test_sectors_that_do_not_fit_are_found() -> None:
