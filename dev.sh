@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One command for everything: ./dev.sh start | stop | status | logs | test
+# One command for everything: ./dev.sh start | stop | status | logs | test | lab
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -12,6 +12,7 @@ Usage: ./dev.sh COMMAND
   status                 what runs, where, and how it is
   logs [-n LINES]        follow the log
   test [pytest args]     lint, types, import contracts, tests against real servers
+  lab zfs [SUITE]        tests against a machine with real ZFS in an emulator (made in half an hour, and kept)
 
 Settings: INFRASTRUCTOR_API_PORT (9101), INFRASTRUCTOR_MCP_PORT (9102), INFRASTRUCTOR_DATA_DIR.
 TEXT
@@ -38,7 +39,7 @@ environment() {
     local uv
     uv=$(find_uv)
     say "Making .venv from uv.lock"
-    "$uv" sync --quiet --locked
+    "$uv" sync --quiet --locked --compile-bytecode
     touch .venv/.synced
   fi
 }
@@ -53,6 +54,12 @@ case $command in
   test)
     environment
     exec bash tests/run.sh "$@"
+    ;;
+  lab)
+    environment
+    [ "${1:-}" = zfs ] || { usage >&2; exit 2; }
+    shift
+    exec bash tests/lab/zfs/run.sh "$@"
     ;;
   help|-h|--help)
     usage

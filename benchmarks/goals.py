@@ -46,7 +46,7 @@ class Goal:
             return f"1/{1 / value:.3g}" if value > 0 else "0"
         if self.over:
             return f"{value:.3g} ×"
-        return f"{value:.3g}{self.unit}"
+        return f"{value:,.0f}{self.unit}" if abs(value) >= 1000 else f"{value:.3g}{self.unit}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,12 +2,14 @@
 
 Needs root, an OpenSSH server, inotify-tools and git. The whole application runs in this process, with PostgreSQL and
 Valkey of its own; the devices are one sshd on loopback. A change counts as stored when its event comes out of the
-event bus, which is after its version is durable.
+event bus, which is after its version is durable. `--upheaval 100000` adds random work on a tree while connection,
+agent, server and database are killed, in half an hour.
 """
 
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -27,12 +29,14 @@ import watchfiles
 
 from benchmarks import report
 from benchmarks.goals import Goal, judge_all
+from benchmarks.history_device import FILES, agents, descendants, name_of
 from infrastructor.app import Application, open_application
 from infrastructor.ports.callers import Caller, Interface, Role
 from infrastructor.ports.devices import Device
 from infrastructor.settings import Settings
 from infrastructor.snapshot_store import ConfigWatch, Snapshot, Version
 from infrastructor.ssh import AsyncSSHClient
+from infrastructor.watchers.agent import PROGRAMS
 from infrastructor.watchers.files import RemoteFileWatcher
 from infrastructor.watchers.inotify import WatchOptions
 from infrastructor.watchers.ways import ways_of
@@ -51,21 +55,36 @@ OFF = {
 FLEET, SECONDS = 100, 20
 TREE = 10_000
 POLL_S = 2.0
+KILLS = 240  # of an upheaval; of those that find nothing to kill, none is counted
 GOALS = (
     Goal(title="change → stored version, p50", figure="change.ours.p50_ms", at_most=60, unit=" ms"),
     Goal(title="change → stored version, p99", figure="change.ours.p99_ms", at_most=250, unit=" ms"),
     Goal(title=f"{FLEET} devices × 1 change/s, p99", figure="fleet.ours.p99_ms", at_most=1000, unit=" ms"),
     Goal(title="stored after a reconnect", figure="reconnect.ours.p99_ms", at_most=2000, unit=" ms"),
     Goal(title="polling every 2 s, p99", figure="polling.ours.p99_ms", at_most=3000, unit=" ms"),
-    Goal(title="an agent's memory on the device", figure="agent.ours.rss_mb", at_most=15, unit=" MB"),
-    Goal(title="an idle agent's share of a CPU", figure="agent.ours.cpu_percent", at_most=0.05, unit=" %"),
     Goal(title=f"stored of {TREE} files in brand-new folders", figure="storm.ours.stored", at_least=TREE),
+    Goal(title=f"{TREE} files converge after an overflow", figure="overflow.ours.seconds", at_most=5, unit=" s"),
+    Goal(title="stored of them", figure="overflow.ours.stored", at_least=TREE),
+    *(
+        Goal(title=f"{interpreter}, {FILES} files: {title}", figure=f"agent.{interpreter}.{figure}", **limit)
+        for interpreter in PROGRAMS
+        for title, figure, limit in (
+            ("memory", "rss_mb", {"at_most": 15, "unit": " MB"}),
+            ("share of a CPU, idle", "cpu_percent", {"at_most": 0.05, "unit": " %"}),
+            ("CPU of a whole-tree check", "check_ms", {"at_most": 60, "unit": " ms"}),
+            ("bytes of a whole-tree check", "check_bytes", {"at_most": 100}),
+        )
+    ),
+    Goal(title="upheaval: operations", figure="upheaval.ours.operations", at_least=100_000),
+    Goal(title="upheaval: kills", figure="upheaval.ours.kills", at_least=200),
+    Goal(title="upheaval: final states wrong, missing or ghost", figure="upheaval.ours.bad", at_most=0),
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--changes", type=int, default=400, help="changes measured one after the other")
+    parser.add_argument("--upheaval", type=int, default=0, metavar="N", help="as many operations among kills")
     parser.add_argument("--results", action="store_true", help="write the tables into RESULTS.md")
     options = parser.parse_args(arguments)
     if os.geteuid() != 0:
@@ -74,6 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder.chmod(0o755)
     try:
         figures = asyncio.run(measure(folder, options.changes))
+        if options.upheaval:
+            figures |= upheaval(folder / "upheaval", options.upheaval)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     text = describe(figures, options)
@@ -88,27 +109,29 @@ Figures = dict[str, list[float]]
 
 async def measure(folder: Path, changes: int) -> Figures:
     figures: Figures = {}
-    (folder / "sshd").mkdir()
-    sshd = Sshd(folder / "sshd", options="MaxStartups 500:30:1000\nMaxSessions 100").start()
+    for name in ("sshd", "home"):
+        (folder / name).mkdir()
+    # An empty home: what the .bashrc of this machine does at a hundred logins at once is not ours to measure.
+    options = f"MaxStartups 500:30:1000\nMaxSessions 100\nSetEnv HOME={folder / 'home'}"
+    sshd = Sshd(folder / "sshd", options=options).start()
     try:
         async with serving(folder / "one") as application:
             device = sshd.device("one")
             stored = await watched(application, [(device, folder / "tree")])
             times = await one_by_one(folder / "tree", changes, stored.wait)
             note(figures, "change.ours", times)
-            figures |= await footprint(sshd)
             note(figures, "reconnect.ours", await reconnects(folder / "tree", sshd, stored))
             figures["storm.ours.stored"] = [await storm(folder / "tree", stored)]
             await stored.close()
+        async with serving(folder / "two") as application:
+            stored = await watched(application, [(sshd.device("two"), folder / "flood")])
+            figures |= await overflow(folder / "flood", sshd, stored)
+            await stored.close()
+        figures |= await agents(folder, sshd)
         note(figures, "change.inotifywait", await by_inotifywait(folder / "peer", sshd, changes))
         note(figures, "change.watchfiles", await by_watchfiles(folder / "local", changes))
         note(figures, "change.git", await by_git(folder / "git", min(changes, 100)))
-        async with serving(
-            folder / "polling", config_poll_interval_s=2.0, config_watch_ways=("polling",)
-        ) as application:
-            stored = await watched(application, [(sshd.device("poll"), folder / "polled")])
-            note(figures, "polling.ours", await one_by_one(folder / "polled", 10, stored.wait))
-            await stored.close()
+        note(figures, "polling.ours", await by_polling(folder / "polled", sshd.device("poll")))
         async with serving(folder / "many") as application:
             trees = [(sshd.device(f"d{number:03}"), folder / f"d{number:03}") for number in range(FLEET)]
             stored = await watched(application, trees)
@@ -240,16 +263,6 @@ async def reconnects(tree: Path, sshd: Sshd, stored: Stored) -> list[float]:
     return times
 
 
-async def footprint(sshd: Sshd) -> Figures:
-    """Memory and CPU of the agent while nothing happens."""
-    (pid,) = [pid for pid in descendants(sshd) if name_of(pid) in {"python3", "perl"}]
-    rss = resident_kb(pid)
-    before, begun = ticks(pid), time.perf_counter()
-    await asyncio.sleep(20)
-    share = (ticks(pid) - before) / os.sysconf("SC_CLK_TCK") / (time.perf_counter() - begun)
-    return {"agent.ours.rss_mb": [rss / 1024], "agent.ours.cpu_percent": [share * 100]}
-
-
 async def storm(tree: Path, stored: Stored) -> float:
     """Files written into folders that did not exist a moment ago; how many of them were stored."""
 
@@ -266,6 +279,51 @@ async def storm(tree: Path, stored: Stored) -> float:
     with contextlib.suppress(TimeoutError):
         await stored.all(paths, 60.0)
     return sum(str(path) in stored.times for path in paths)
+
+
+async def overflow(tree: Path, sshd: Sshd, stored: Stored) -> Figures:
+    """The agent stands still while more happens than the kernel keeps for it; from its going on until all is stored."""
+    (pid,) = [pid for pid in descendants(sshd) if name_of(pid) in PROGRAMS]
+    paths = [tree / f"{number}.conf" for number in range(TREE)]
+
+    def work() -> None:
+        for path in paths:
+            path.write_text(f"{path.name}\n")
+
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        await asyncio.to_thread(work)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    started = time.perf_counter()
+    with contextlib.suppress(TimeoutError):
+        await stored.all(paths, 60.0)
+    seconds = time.perf_counter() - started
+    return {
+        "overflow.ours.seconds": [seconds],
+        "overflow.ours.stored": [float(sum(str(path) in stored.times for path in paths))],
+    }
+
+
+def upheaval(folder: Path, operations: int) -> Figures:
+    """See `tests.support.upheaval`, which this runs."""
+    folder.mkdir()
+    command = [sys.executable, "-m", "tests.support.upheaval", "--data-dir", str(folder)]
+    kills = max(1, round(KILLS * operations / 100_000))
+    done = subprocess.run(
+        [*command, "--operations", str(operations), "--kills", str(kills)],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    print(done.stdout)
+    found = json.loads(done.stdout.splitlines()[-1])
+    bad = sum(found[name] for name in ("wrong", "missing", "ghosts", "phantoms", "contents_lost"))
+    return {
+        "upheaval.ours.operations": [float(found["operations"])],
+        "upheaval.ours.kills": [float(sum(found["kills"].values()))],
+        "upheaval.ours.bad": [float(bad)],
+    }
 
 
 class Times(FakeSnapshots):
@@ -380,36 +438,6 @@ async def by_git(tree: Path, changes: int) -> list[float]:
         return (time.perf_counter() - since) * 1000
 
     return await one_by_one(tree, changes, wait)
-
-
-# --- processes ---------------------------------------------------------------------------------------
-
-
-def descendants(sshd: Sshd) -> list[int]:
-    found, todo = [], sshd.sessions()
-    while todo:
-        with contextlib.suppress(OSError):
-            for children in Path(f"/proc/{todo.pop()}/task").glob("*/children"):
-                pids = [int(pid) for pid in children.read_text().split()]
-                found += pids
-                todo += pids
-    return list(dict.fromkeys(found))
-
-
-def name_of(pid: int) -> str:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    return ""
-
-
-def resident_kb(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
-
-
-def ticks(pid: int) -> int:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
 
 
 # --- report ------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from infrastructor.domains.compose.operations import OPERATIONS as COMPOSE
 from infrastructor.domains.configs.operations import OPERATIONS as CONFIGS
 from infrastructor.domains.containers.operations import COMPLETIONS as CONTAINER_COMPLETIONS
 from infrastructor.domains.containers.operations import OPERATIONS as CONTAINERS
+from infrastructor.domains.dependencies.operations import OPERATIONS as DEPENDENCIES
 from infrastructor.domains.devices.operations import COMPLETIONS as DEVICE_COMPLETIONS
 from infrastructor.domains.devices.operations import OPERATIONS as DEVICES
 from infrastructor.domains.drives.operations import OPERATIONS as DRIVES
@@ -36,6 +37,7 @@ CATALOG: tuple[Operation[Any, Any], ...] = (
     *PACKAGES,
     *NETWORK,
     *PROXIES,
+    *DEPENDENCIES,
     *CONFIGS,
     *OPERATION_RUNS,
 )

@@ -22,6 +22,7 @@ class ContainerState:
     restart_count: int | None = None
     exit_code: int | None = None
     oom_killed: bool | None = None
+    oom_kills: int | None = None  # of processes in it since its start, where the kernel counts any
     started_at: str | None = None  # as the engine words it
     finished_at: str | None = None
     ports: tuple[str, ...] = ()

@@ -30,7 +30,7 @@ from infrastructor.ports.devices import Device, DeviceRegistry
 from infrastructor.ports.plans import PlanStore
 from infrastructor.ports.runs import RunControl, RunProgress
 from infrastructor.ports.series import DriveStore, MetricStore
-from infrastructor.ports.ssh import CommandLine, CommandOutput, DeviceLinks, Lane, Via
+from infrastructor.ports.ssh import CommandLine, CommandOutput, DeviceLinks, Flow, Lane, Via
 from infrastructor.protection import check_writable
 from infrastructor.runs import Run
 from infrastructor.sanitize import clean
@@ -178,6 +178,36 @@ class RunContext:
         device = self.device
         if type(command).variant is not Command.variant:
             command = command.variant(await self.service.ssh.capabilities(device))
+        line = self._declared(command, device)
+        output = await self._execute(device, line)
+        _check(command, output, device)
+        return command.parse(output)
+
+    async def follow(self, command: Command[Any], line: Callable[[bytes], None]) -> None:
+        device, ssh = self.device, self.service.ssh
+        rendered = self._declared(command.variant(await ssh.capabilities(device)), device)
+
+        async def follow() -> None:
+            async with ssh.follow(device, rendered) as lines:
+                async for each in lines:
+                    line(each)
+
+        await self._unless_stopped(follow)
+
+    async def pipe(self, send: Command[Any], sink: Device, receive: Command[Any], flow: Flow) -> None:
+        source, ssh = self.device, self.service.ssh
+        sending = self._declared(send.variant(await ssh.capabilities(source)), source)
+        receiving = self._declared(receive.variant(await ssh.capabilities(sink)), sink)
+        try:
+            await self._unless_stopped(lambda: ssh.pipe(source, sending, sink, receiving, flow))
+        finally:
+            await self.outdate(sink)
+
+    async def outdate(self, device: Device) -> None:
+        await self.service.outdate(device.id, self.declared.invalidates)
+
+    def _declared(self, command: Command[Any], device: Device) -> CommandLine:
+        """The line of a command that this operation may run on this device; from here on it is on record."""
         if type(command) not in self.declared.commands:
             raise UndeclaredCommand(f"{self.declared.name} does not declare {type(command).__name__}.")
         line = command.render()
@@ -186,12 +216,11 @@ class RunContext:
             self.record.changes.append(len(self.record.commands))
             # Sent again after a lost connection it is the same step; the same command run twice is two.
             line = replace(line, step=len(self.record.commands))
-        self.record.commands.append(command.summary()[:_AUDITED_LINE])
+        elsewhere = "" if self.record.device in {None, device.hostname} else f"on {device.hostname}: "
+        self.record.commands.append(f"{elsewhere}{command.summary()}"[:_AUDITED_LINE])
         if self.flight is not None:
             self.flight.asked = True
-        output = await self._execute(device, line)
-        _check(command, output, device)
-        return command.parse(output)
+        return line
 
     async def ask(self, query: EngineQuery[T]) -> Reply[T]:
         device = self.device

@@ -77,6 +77,10 @@ class EventBus(Protocol):
         """Stored events before a sequence, newest first."""
         ...
 
+    async def tally(self, wanted: EventFilter) -> Mapping[tuple[str, Severity], int]:
+        """How many stored events there are of each kind and severity."""
+        ...
+
     async def extent(self) -> tuple[int, int]:
         """The sequence of the oldest event still stored, and the last one ever given; (n + 1, n) where none is left."""
         ...

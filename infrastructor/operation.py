@@ -36,7 +36,7 @@ from infrastructor.ports.devices import Device, DeviceRegistry
 from infrastructor.ports.plans import PlanStore
 from infrastructor.ports.runs import RunControl
 from infrastructor.ports.series import DriveStore, MetricStore
-from infrastructor.ports.ssh import DeviceLinks
+from infrastructor.ports.ssh import DeviceLinks, Flow
 from infrastructor.snapshot_store import BaselineStore, SnapshotStore, WatchStore
 
 T = TypeVar("T")
@@ -280,6 +280,24 @@ class Context(Protocol):
 
     async def run(self, command: Command[T]) -> T:
         """Run a declared command on the device and parse its output."""
+        ...
+
+    async def follow(self, command: Command[Any], line: Callable[[bytes], None]) -> None:
+        """Run a declared command that takes its time, and hand on each line of its stdout as it comes.
+
+        It runs only as long as somebody listens: it ends on the device when this is cancelled or the connection lost.
+        """
+        ...
+
+    async def pipe(self, send: Command[Any], sink: Device, receive: Command[Any], flow: Flow) -> None:
+        """Stream what a declared command writes here into another declared command on `sink`.
+
+        Raises as `SSHClient.pipe` does. Raises `ReadOnlyMode` where `receive` changes a device that is only read.
+        """
+        ...
+
+    async def outdate(self, device: Device) -> None:
+        """Say that this operation changes another device too, so that no answer from before is given of it."""
         ...
 
     async def ask(self, query: EngineQuery[T]) -> Reply[T]:

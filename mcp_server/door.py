@@ -18,6 +18,7 @@ MAX_RESULT = 40_000
 """Characters of one result; assistants cut or refuse more."""
 
 _CLIENT_CHARACTERS = 200
+_SHOWN = 2000  # characters of an error's message, and of its hint
 
 
 class Door:
@@ -74,12 +75,17 @@ def facts(answer: Answer[Any]) -> dict[str, Any]:
     }
 
 
+def in_words(error: InfrastructorError) -> str:
+    """The error as one line; what devices said in it can act on no reader."""
+    return clean(error.one_line(), 2 * _SHOWN)
+
+
 def failure(error: InfrastructorError) -> dict[str, Any]:
     """The error as data, for `_meta` or the `data` of a protocol error."""
     described = {
         "code": error.code,
-        "message": error.message,
-        "hint": error.hint,
+        "message": clean(error.message, _SHOWN),
+        "hint": clean(error.hint, _SHOWN),
         "retryable": error.retryable,
     }
     return {"error": described} | ({"operation_id": error.operation_id} if error.operation_id else {})

@@ -11,7 +11,7 @@ from pydantic import AnyUrl, PrivateAttr
 
 from infrastructor.errors import InfrastructorError, NotFound, ValidationFailed
 from infrastructor.operation import Operation
-from mcp_server.door import Door, facts
+from mcp_server.door import Door, facts, in_words
 
 MIME_TYPE = "application/json"
 
@@ -145,7 +145,7 @@ def _climbs(value: Any) -> bool:
 def _as_protocol_error(error: InfrastructorError) -> FastMCPError:
     """Resources have no error result, only protocol errors: -32602 where the URI is at fault, else -32603."""
     kind = InvalidParams if isinstance(error, NotFound | ValidationFailed) else ResourceError
-    return kind(error.one_line(), log_level=logging.DEBUG)
+    return kind(in_words(error), log_level=logging.DEBUG)
 
 
 def _description(operation: Operation[Any, Any]) -> dict[str, Any]:

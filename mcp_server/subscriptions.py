@@ -46,7 +46,7 @@ from infrastructor.errors import (
 )
 from infrastructor.operation import Operation
 from infrastructor.sanitize import clean
-from mcp_server.door import Door, failure
+from mcp_server.door import Door, failure, in_words
 from mcp_server.resources import Locator
 from mcp_server.watches import MOST_RESOURCES, Client, Watched, Watches
 
@@ -220,4 +220,4 @@ def _advertise_truly(sdk: Any) -> None:
 def _as_protocol_error(error: InfrastructorError) -> MCPError:
     """As for reading a resource: -32602 where the request is at fault, else -32603; the parts are in `data`."""
     code = INVALID_PARAMS if isinstance(error, NotFound | ValidationFailed) else INTERNAL_ERROR
-    return MCPError(code=code, message=error.one_line(), data=failure(error))
+    return MCPError(code=code, message=in_words(error), data=failure(error))

@@ -12,7 +12,7 @@ from infrastructor.errors import InfrastructorError
 from infrastructor.operation import Operation
 from infrastructor.ports.callers import Effect
 from mcp_server.confirm import confirmed
-from mcp_server.door import Door, facts, failure
+from mcp_server.door import Door, facts, failure, in_words
 from mcp_server.schemas import input_schema, output_schema
 
 
@@ -55,7 +55,7 @@ class OperationTool(Tool):
         try:
             answer = await confirmed(self._door, self._operation, arguments)
         except InfrastructorError as error:
-            return _result(error.one_line(), None, failure(error), is_error=True)
+            return _result(in_words(error), None, failure(error), is_error=True)
         if isinstance(answer, InputRequiredResult):
             return InputRequiredToolResult(answer)
         return _result(answer.body.decode(), from_json(answer.body), facts(answer))

@@ -12,6 +12,7 @@ from typing import Any
 
 from infrastructor.ports.ssh import CommandOutput
 from tests.doors.world import POOLS, World
+from tests.support import zfs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,8 @@ class Sample:
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
     other: Mapping[str, Any] | None = None  # other valid arguments; None when it takes none but the device
-    outputs: Mapping[str, CommandOutput] = field(default_factory=dict)  # of FakeSSH, by the first word of the line
+    outputs: Mapping[str, CommandOutput] = field(default_factory=dict)  # of FakeSSH, by how the line begins
+    after: Mapping[str, Mapping[str, CommandOutput]] = field(default_factory=dict)  # of FakeSSH too
     replies: Mapping[str, bytes] = field(default_factory=dict)  # of its engine, by path
     disturb: Callable[[World], Awaitable[None]]
 
@@ -74,7 +76,60 @@ async def recreate_stack(world: World) -> None:
     world.ssh.replies[CONTAINERS] = stack_rows("b" * 64)
 
 
+async def replace_snapshot(world: World) -> None:
+    """Somebody destroyed it and took another one of its name."""
+    now = world.ssh.outputs["set"]
+    assert isinstance(now, CommandOutput)
+    world.ssh.outputs["set"] = zfs.edited(now, (zfs.WANTED_GUID, "4711"))
+
+
+async def receive_more(world: World) -> None:
+    """Somebody went on with the receive, and it broke off again."""
+    world.ssh.outputs["set"] = zfs.edited(zfs.INTERRUPTED, ("receive_resume_token\t1-", "receive_resume_token\t1-b"))
+
+
+async def replace_target(world: World) -> None:
+    """Somebody destroyed the dataset and made another one of its name."""
+    now = world.ssh.outputs[zfs.at(zfs.TARGET)]
+    assert isinstance(now, CommandOutput)
+    world.ssh.outputs[zfs.at(zfs.TARGET)] = zfs.edited(now, ("property\tguid\t", "property\tguid\t1"))
+
+
 SAMPLES: dict[str, Sample] = {
+    "zfs_snapshot_destroy": Sample(
+        arguments={"snapshots": zfs.WANTED},
+        other={"recursion": "descendants"},
+        outputs={"set": zfs.recorded("LookAtDestruction", "one")},
+        after={"zfs destroy": {"set": zfs.recorded("LookAtDestruction", "none")}},
+        disturb=replace_snapshot,
+    ),
+    "zfs_snapshot_rollback": Sample(
+        arguments={"snapshot": zfs.WANTED},
+        other={"destroy_newer": True},
+        outputs={"set": zfs.SOURCE_REPLICA},
+        disturb=replace_snapshot,
+    ),
+    "zfs_receive_abort": Sample(
+        arguments={"dataset": zfs.TARGET},
+        other={"dataset": "backup/other"},
+        outputs={"set": zfs.INTERRUPTED, "zfs send": zfs.recorded("ReadToken")},
+        after={"zfs receive -A": {"set": zfs.RECEIVED}},
+        disturb=receive_more,
+    ),
+    "zfs_receive_force": Sample(
+        arguments={"dataset": zfs.TARGET, "source_device": "web-1", "snapshot": zfs.WANTED},
+        other={"raw": True},
+        outputs={
+            zfs.at(zfs.SOURCE): zfs.SOURCE_REPLICA,
+            zfs.at(zfs.TARGET): zfs.edited(zfs.RECEIVED, ("written\t0", "written\t4096")),
+            "zfs send": zfs.recorded("EstimateStream"),
+        },
+        after={
+            "zfs rollback": {zfs.at(zfs.TARGET): zfs.RECEIVED},
+            "zfs receive": {zfs.at(zfs.TARGET): zfs.COMPLETE},
+        },
+        disturb=replace_target,
+    ),
     "device_remove": Sample(disturb=touch_device),
     "stack_down": Sample(
         arguments={"stack": "shop"},

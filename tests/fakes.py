@@ -1,6 +1,8 @@
 """In-memory twins of every port. The real ones pass the same contract tests."""
 
 import asyncio
+import re
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -32,6 +34,7 @@ from infrastructor.ports.ssh import (
     CommandOutput,
     EngineCall,
     EngineReply,
+    Flow,
     LinkState,
     LinkStatus,
     Via,
@@ -77,12 +80,14 @@ class FakeDevices:
 
 @dataclass
 class FakeSSH:
-    """SSHClient that answers from `outputs`, by the first word of the line; `sent` is what reached it.
+    """SSHClient that answers from `outputs`, by the longest beginning of the line there is; `sent` is what reached it.
 
-    Its engine answers from `replies`, by the path asked; a body is sent with status 200. Without any it has no engine.
+    A line that begins with a key of `after` changes the outputs to what they are from then on. Its engine answers from
+    `replies`, by the path asked; a body is sent with status 200. Without any it has no engine.
     """
 
     outputs: dict[str, CommandOutput | InfrastructorError] = field(default_factory=dict)
+    after: dict[str, Mapping[str, CommandOutput]] = field(default_factory=dict)
     replies: dict[str, bytes | EngineReply | InfrastructorError] = field(default_factory=dict)
     sent: list[tuple[str, str]] = field(default_factory=list)
     lines: list[CommandLine] = field(default_factory=list)
@@ -94,7 +99,10 @@ class FakeSSH:
     ) -> CommandOutput:
         self.sent.append((device.hostname, line.text))
         self.lines.append(line)
-        output = self.outputs.get(line.text.split(" ")[0], CommandOutput(exit_status=0, stdout=b""))
+        known = [key for key in self.outputs if re.match(rf"{re.escape(key)}(\s|$)", line.text)]
+        output = self.outputs[max(known, key=len)] if known else CommandOutput(exit_status=0, stdout=b"")
+        for begins in [key for key in self.after if line.text.startswith(key)]:
+            self.outputs.update(self.after[begins])
         if isinstance(output, InfrastructorError):
             raise output.again()
         return output
@@ -122,6 +130,11 @@ class FakeSSH:
                 yield line
 
         yield lines()
+
+    async def pipe(self, source: Device, send: CommandLine, sink: Device, receive: CommandLine, flow: Flow) -> None:
+        """Both commands run, and as many bytes pass as the first one's output has."""
+        flow.moved += len((await self.execute_command(source, send)).stdout)
+        await self.execute_command(sink, receive)
 
     async def scan_host_keys(self, device: Device) -> tuple[HostKey, ...]:
         return self.keys
@@ -389,6 +402,9 @@ class FakeEvents:
     async def latest(self, wanted: EventFilter, limit: int = 500, before: int | None = None) -> Sequence[Event]:
         rows = [row for row in self.rows if (before is None or row.sequence < before) and _matches(row, wanted)]
         return rows[::-1][:limit]
+
+    async def tally(self, wanted: EventFilter) -> Mapping[tuple[str, Severity], int]:
+        return Counter((row.kind, row.severity) for row in self.rows if _matches(row, wanted))
 
     async def extent(self) -> tuple[int, int]:
         return self.forgotten + 1, len(self.rows)

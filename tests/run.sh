@@ -2,6 +2,7 @@
 # ./dev.sh test: style, types, import contracts, generated files, then the tests. Arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+unset PYTHONDONTWRITEBYTECODE # hundreds of processes are started: none should compile everything anew
 
 # Real servers the tests talk to, as Debian packages: program → package.
 needed="sshd:openssh-server dropbear:dropbear-bin busybox:busybox-static fish:fish tcsh:tcsh zsh:zsh iptables:iptables ip:iproute2 sudo:sudo ps:procps setpriv:util-linux dockerd:docker.io docker:docker.io docker-compose:docker-compose podman:podman smartctl:smartmontools inotifywait:inotify-tools toybox:toybox unshare:util-linux"

@@ -24,6 +24,7 @@ from infrastructor.operation import CachedParams, DestroyParams, DestroyResult, 
 from infrastructor.ports.callers import Effect, Interface, Role
 from infrastructor.ports.ssh import Lane
 from infrastructor.signature import fields_of, inlined_schema
+from infrastructor.watchers.listing import CONTAINER_ANSWERS
 from mcp_server.schemas import input_schema, output_schema
 
 DOMAIN_WORDS = {
@@ -91,6 +92,15 @@ def test_no_two_commands_or_queries_share_a_name() -> None:
 def test_what_is_cached_under_one_name_is_one_operations() -> None:
     names = [operation.cache.data_type for operation in CATALOG if operation.cache is not None]
     assert len(names) == len(set(names))
+
+
+def test_what_changes_makes_every_answer_old_that_it_is_about() -> None:
+    cached = [(one, one.cache.data_type) for one in CATALOG if one.cache is not None]
+    of_devices = {name for one, name in cached if issubclass(one.params, DeviceParams)}
+    of_containers = {name for one, name in cached if one.queries}
+    by_name = {operation.name: operation for operation in CATALOG}
+    assert of_devices <= set(by_name["device_update"].invalidates)
+    assert of_containers <= set(by_name["container_stop"].invalidates) == set(CONTAINER_ANSWERS)
 
 
 @pytest.mark.parametrize("domain", DOMAINS)

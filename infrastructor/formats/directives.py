@@ -21,6 +21,15 @@ def nginx_tree(text: str) -> dict[str, Any]:
     return _tree(nginx.read(text).directives)
 
 
+def nginx_words(text: str) -> list[str]:
+    """What nginx reads, in its order: the order of locations and rewrites counts, as do Lua blocks and odd ends."""
+    return [
+        nginx.value_of(text[one.start : one.end]) if one.kind == "word" else text[one.start : one.end]
+        for one in nginx.tokens(text)
+        if one.kind not in {"space", "comment"}
+    ]
+
+
 def _tree(directives: Iterable[nginx.Directive]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for directive in directives:
@@ -56,6 +65,12 @@ def _add(block: dict[str, Any], words: list[str]) -> None:
         values.append(value)
     else:  # a block of that name stands there
         block.setdefault(f"{name};", []).append(value)
+
+
+def apache_words(text: str) -> list[list[str]]:
+    """The same of Apache: the words of each line that counts."""
+    lines = (line.split() for line in re.sub(r"\\\r?\n", " ", text).splitlines())
+    return [words for words in lines if words and not words[0].startswith("#")]
 
 
 _OPENING = re.compile(r"<([A-Za-z]\w*)\s*([^>]*)>?\s*")

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from infrastructor.formats import compose_terms, directive_terms, traefik_terms
+from infrastructor.formats import compose_terms, directive_terms, nginx, traefik_terms
+from infrastructor.formats.directives import apache_words, nginx_words
 from infrastructor.formats.kinds import NGINX_KINDS, TEXT
 from infrastructor.formats.tree_changes import changed, shortened, words
 from infrastructor.formats.trees import NotUnderstood, Tree, parse
@@ -59,12 +60,16 @@ class Comparison:
 
 
 _COSMETIC = Difference(ChangeClass.COSMETIC, "only comments, order or spacing")
+_REORDERED = Difference(ChangeClass.OTHER, "directives in another order, or what is no directive")
 
 
 def compare(kind: str, before: str, after: str) -> Comparison:
     """The differences of two texts of one type. Total: what does not parse is compared by lines."""
     if before == after:
         return Comparison(())
+    if kind in NGINX_KINDS and (nginx.read(before).faults or nginx.read(after).faults):
+        same = nginx_words(before) == nginx_words(after)
+        return Comparison((_COSMETIC if same else _by_lines(before, after),), parsed=False)
     try:
         old, new = parse(kind, before), parse(kind, after)
     except NotUnderstood:
@@ -77,8 +82,16 @@ def compare(kind: str, before: str, after: str) -> Comparison:
         else:
             omitted += 1
     if not found:
-        return Comparison((_COSMETIC,) if old == new or kind != TEXT else (_by_lines(before, after),))
+        return Comparison((_unnamed(kind, before, after),))
     return Comparison(tuple(found), omitted=omitted)
+
+
+def _unnamed(kind: str, before: str, after: str) -> Difference:
+    """What two texts with the same tree differ in. To nginx and Apache the order of directives means something."""
+    if kind == TEXT:
+        return _by_lines(before, after)
+    reads = nginx_words if kind in NGINX_KINDS else apache_words if kind == "apache" else None
+    return _COSMETIC if reads is None or reads(before) == reads(after) else _REORDERED
 
 
 def classes(kind: str, before: str, after: str) -> tuple[str, ...]:

@@ -167,6 +167,15 @@ class Conversation(Protocol):
         ...
 
 
+@dataclass(slots=True, kw_only=True)
+class Flow:
+    """A stream under way: `moved` bytes so far; at most so many a second; given up when none moves for `stall_s`."""
+
+    bytes_per_second: int | None = None
+    stall_s: float = 900.0
+    moved: int = 0
+
+
 class SSHClient(DeviceLinks, Protocol):
     """One path to every device. Founding name: `execute_command`."""
 
@@ -200,6 +209,15 @@ class SSHClient(DeviceLinks, Protocol):
 
     def converse(self, device: Device, line: CommandLine) -> AbstractAsyncContextManager[Conversation]:
         """Follow a command that also reads its stdin. It must print a line before it reads any."""
+        ...
+
+    async def pipe(self, source: Device, send: CommandLine, sink: Device, receive: CommandLine, flow: Flow) -> None:
+        """Hand on what `send` writes on its stdout to the stdin of `receive`, until both have ended well.
+
+        Any number of bytes passes in constant memory; a slow sink slows the source down. Raises `CommandFailed`,
+        `CommandNotAvailable`, `CommandTimeout`, `OutcomeUnknown` (a connection was lost); `side` in the details says
+        whose fault it was: source or sink. Cancelling ends both commands; a reader sees the end of its stdin first.
+        """
         ...
 
     def statistics(self) -> Mapping[str, Any]: ...

@@ -16,6 +16,16 @@ class Receiver(Protocol):
         ...
 
 
+class StreamReceiver(Receiver, Protocol):
+    """One that also writes more than a channel takes at once."""
+
+    def pause_writing(self) -> None:
+        """The channel has enough to send for now."""
+        ...
+
+    def resume_writing(self) -> None: ...
+
+
 class Channel(Protocol):
     """One remote shell's stdin, or a socket. Closing it ends the shell and whatever it runs."""
 
@@ -28,6 +38,12 @@ class Channel(Protocol):
     def resume(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+class StreamChannel(Channel, Protocol):
+    """One shell whose stdin can be ended while it runs on."""
+
+    def write_eof(self) -> None: ...
 
 
 class Refused(Exception):
@@ -49,6 +65,14 @@ class Carrier(Protocol):
 
     async def open(self, receiver: Receiver, *, sudo: bool) -> Channel:
         """Start a lane's shell. Raises `Refused` or `Gone`. Must not be cancelled."""
+        ...
+
+    async def open_stream(self, receiver: StreamReceiver, *, sudo: bool, sink: bool) -> StreamChannel:
+        """Start a shell for one command that is the source or the sink of a stream; raises and is called like `open`.
+
+        A sink's shell lives on when its stdin ends, and until its stdout takes no bytes any more: on that it writes
+        dots now and then.
+        """
         ...
 
     async def open_socket(self, receiver: Receiver, path: str) -> Channel:

@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from infrastructor.ports.ssh import (
     Conversation,
     EngineCall,
     EngineReply,
+    Flow,
     Lane,
     LinkState,
     LinkStatus,
@@ -32,14 +34,18 @@ from infrastructor.ssh.engine import Engine
 from infrastructor.ssh.follow import converse, follow
 from infrastructor.ssh.link import DeviceLink, LinkCarrier
 from infrastructor.ssh.local import LocalCarrier
+from infrastructor.ssh.pipe import End, orphan_script, pipe
 from infrastructor.ssh.statistics import Counters
 from infrastructor.ssh.sudo import Sudo
 from infrastructor.ssh.texts import texts
+
+logger = logging.getLogger(__name__)
 
 Resolve = Callable[[str], Awaitable[Device | None]]
 MAX_HOPS = 5
 PROBE_FRESH_S = 300.0  # how long "not installed" is believed without asking again
 LANE_IDLE_S = 300.0
+ORPHANS = 8  # of one device that are looked for
 STORM = 50  # connections since the last look that are worth tidying up after
 
 
@@ -58,11 +64,12 @@ class AsyncSSHClient:
         self._sudo = Sudo()
         self._sweeper: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        self._orphans: dict[UUID, list[CommandLine]] = {}
         self._closed = False
         # asyncssh logs every command at INFO.
-        logger = logging.getLogger("asyncssh")
-        if logger.level == logging.NOTSET:
-            logger.setLevel(logging.WARNING)
+        library = logging.getLogger("asyncssh")
+        if library.level == logging.NOTSET:
+            library.setLevel(logging.WARNING)
 
     async def execute_command(
         self, device: Device, line: CommandLine, *, operation_id: UUID | None = None
@@ -71,6 +78,8 @@ class AsyncSSHClient:
         link = self._links.get(device.id)
         if link is None or link.device is not device:
             link = self._link(device)
+        if self._orphans:
+            await self._end_orphans(device)
         if (
             line.needs is not None
             and link.capabilities is not None
@@ -110,6 +119,39 @@ class AsyncSSHClient:
         async with converse(self._link(device), line) as conversation:
             yield conversation
 
+    async def pipe(self, source: Device, send: CommandLine, sink: Device, receive: CommandLine, flow: Flow) -> None:
+        """Stream from one command into another; see `ports.SSHClient`."""
+        out, into = await self._end(source, send, sink=False), await self._end(sink, receive, sink=True)
+        await self._end_orphans(sink)
+        try:
+            await pipe(out, into, flow)
+        finally:
+            if into.left_behind:
+                self._orphans.setdefault(sink.id, []).append(
+                    CommandLine(text=orphan_script(into.tag), sudo=into.as_root)
+                )
+
+    async def _end_orphans(self, device: Device) -> None:
+        """What an earlier stream left behind may hold what is asked for now, so it is ended first."""
+        lines = self._orphans.pop(device.id, [])[-ORPHANS:]
+        for line in lines:
+            try:
+                await self._link(device).read(line)
+            except SSHConnectionError:
+                self._orphans.setdefault(device.id, []).append(line)  # it is away; they may be there when it is back
+            except InfrastructorError as error:
+                logger.warning("What a stream left behind was not ended: %s", error, extra={"device": device.hostname})
+
+    async def _end(self, device: Device, line: CommandLine, *, sink: bool) -> End:
+        """One end, as root by a root shell where sudo gives one, else by sudo for the program alone."""
+        root_shell = False
+        if line.sudo:
+            found = await self.capabilities(device)
+            root_shell = found.is_root or found.sudo == "nopasswd"
+            if not root_shell:
+                line = replace(line, text=f"sudo -n -- {line.text}")
+        return End(self._link(device), line, sink=sink, as_root=root_shell)
+
     async def capabilities(self, device: Device, *, refresh: bool = False) -> Capabilities:
         link = self._link(device)
         if link.capabilities is None or refresh:
@@ -141,6 +183,7 @@ class AsyncSSHClient:
         self._engines.pop(device_id, None)
         link = self._links.pop(device_id, None)
         self._sudo.forget(device_id)
+        self._orphans.pop(device_id, None)
         if link is not None:
             await link.close()
 

@@ -7,10 +7,11 @@ from typing import Any
 import asyncssh
 
 from infrastructor.ssh import slim
-from infrastructor.ssh.carrier import Channel, Gone, Receiver, Refused
-from infrastructor.ssh.wire import LANE, SUDO_LANE
+from infrastructor.ssh.carrier import Channel, Gone, Receiver, Refused, StreamChannel, StreamReceiver
+from infrastructor.ssh.wire import LANE, SINK, SUDO_LANE, SUDO_SINK
 
 CLOSE_TIMEOUT_S = 3.0
+STREAM_WINDOW = 4 << 20  # bytes a stream may be ahead of us: what a gigabit carries in 30 ms
 
 
 class Owner(asyncssh.SSHClient):
@@ -91,6 +92,18 @@ class _Session(_Bytes, asyncssh.SSHClientSession[bytes]):
     """A shell's."""
 
 
+class _Stream(_Bytes, asyncssh.SSHClientSession[bytes]):
+    """A shell's that is one end of a stream."""
+
+    receiver: StreamReceiver
+
+    def pause_writing(self) -> None:
+        self.receiver.pause_writing()
+
+    def resume_writing(self) -> None:
+        self.receiver.resume_writing()
+
+
 class _Socket(_Bytes, asyncssh.SSHUNIXSession[bytes]):
     """A Unix socket's."""
 
@@ -104,6 +117,10 @@ class _Channel:
     def write(self, data: bytes) -> None:
         if not self._chan.is_closing():
             self._chan.write(data)
+
+    def write_eof(self) -> None:
+        if not self._chan.is_closing():
+            self._chan.write_eof()
 
     def pause(self) -> None:
         self._chan.pause_reading()
@@ -151,13 +168,24 @@ class SSHCarrier:
             lambda factory: self.connection.create_session(factory, command=line, encoding=None, request_pty=False),
         )
 
+    async def open_stream(self, receiver: StreamReceiver, *, sudo: bool, sink: bool) -> StreamChannel:
+        line = ((SINK, SUDO_SINK) if sink else (LANE, SUDO_LANE))[sudo]
+        return await self._open(
+            _Stream(receiver, self._loop),
+            lambda factory: self.connection.create_session(
+                factory, command=line, encoding=None, request_pty=False, window=STREAM_WINDOW
+            ),
+        )
+
     async def open_socket(self, receiver: Receiver, path: str) -> Channel:
         return await self._open(
             _Socket(receiver, self._loop),
             lambda factory: self.connection.create_unix_connection(factory, path, encoding=None),
         )
 
-    async def _open(self, session: Any, create: Callable[[Callable[[], Any]], Awaitable[tuple[Any, Any]]]) -> Channel:
+    async def _open(
+        self, session: Any, create: Callable[[Callable[[], Any]], Awaitable[tuple[Any, Any]]]
+    ) -> "_Channel":
         try:
             chan, _ = await create(lambda: session)
         except asyncssh.ChannelOpenError as error:
@@ -188,6 +216,12 @@ class _Nobody:
         pass
 
     def closed(self) -> None:
+        pass
+
+    def pause_writing(self) -> None:
+        pass
+
+    def resume_writing(self) -> None:
         pass
 
 

@@ -5,15 +5,16 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
 from infrastructor.errors import CommandFailed, CommandTimeout, InfrastructorError, OutcomeUnknown
 from infrastructor.ports.ssh import CommandLine, Conversation
 from infrastructor.sanitize import clean
 from infrastructor.ssh.carrier import Channel, Gone, Refused
 from infrastructor.ssh.lanes import Use
-from infrastructor.ssh.link import NOT_FOUND, DeviceLink
+from infrastructor.ssh.link import NOT_FOUND, DeviceLink, LinkCarrier
 from infrastructor.ssh.stream import Stream
 from infrastructor.ssh.texts import checked
 from infrastructor.ssh.wire import frame
@@ -23,6 +24,8 @@ RETRY_S = (0.1, 0.3, 1.0, 3.0)
 SAID = 4096  # bytes kept of stderr
 NOISE = 1 << 16  # bytes kept of what a login says before our shell begins
 STATUS = 16  # characters of a status at most
+
+AnyChannel = TypeVar("AnyChannel", bound=Channel)
 
 
 @asynccontextmanager
@@ -46,7 +49,9 @@ async def _following(link: DeviceLink, line: CommandLine, *, listens: bool) -> A
     channel: Channel | None = None
     holder = None
     try:
-        channel = await _open(link, follower, line)
+        channel = await open_session(
+            link, lambda carrier: carrier.open(follower, sudo=line.sudo and not carrier.is_root)
+        )
         holder = link.hold(follower.give_way, Use.FOLLOWING)
         follower.start(channel, line)
         await follower.started()
@@ -60,13 +65,14 @@ async def _following(link: DeviceLink, line: CommandLine, *, listens: bool) -> A
         link.last_used = asyncio.get_running_loop().time()
 
 
-async def _open(link: DeviceLink, follower: "Follower", line: CommandLine) -> Channel:
+async def open_session(link: DeviceLink, opener: Callable[[LinkCarrier], Awaitable[AnyChannel]]) -> AnyChannel:
+    """A session beside the lanes. Raises `CommandFailed` when there is none, `OutcomeUnknown` when the device goes."""
     refusal: Refused | None = None
     for wait in (0.0, *RETRY_S):
         await asyncio.sleep(wait)
         carrier = await link.connected()
         # In a task of its own: what is opened for a caller who has left must still be closed.
-        opening = asyncio.ensure_future(carrier.open(follower, sudo=line.sudo and not carrier.is_root))
+        opening = asyncio.ensure_future(opener(carrier))
         try:
             return await asyncio.shield(opening)
         except asyncio.CancelledError:
@@ -81,7 +87,7 @@ async def _open(link: DeviceLink, follower: "Follower", line: CommandLine) -> Ch
     )
 
 
-def _close_late(task: "asyncio.Future[Channel]") -> None:
+def _close_late(task: "asyncio.Future[Any]") -> None:
     if not task.cancelled() and task.exception() is None:
         task.result().close()
 

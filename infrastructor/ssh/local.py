@@ -1,14 +1,17 @@
 """This machine as a carrier: the same shells over pipes, in sessions of their own."""
 
 import asyncio
+import contextlib
 import os
 import pwd
+import signal
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-from infrastructor.ssh.carrier import Channel, Receiver, Refused
-from infrastructor.ssh.wire import LANE_ARGV, SUDO_ARGV
+from infrastructor.ssh.carrier import Channel, Receiver, Refused, StreamChannel, StreamReceiver
+from infrastructor.ssh.wire import LANE_ARGV, SINK_ARGV, SUDO_ARGV, SUDO_SINK_ARGV
 
 CLOSE_TIMEOUT_S = 3.0
 
@@ -76,6 +79,37 @@ class _Process(asyncio.SubprocessProtocol):
             pipe.abort()
 
 
+class _Stream(_Process):
+    """A shell that is one end of a stream."""
+
+    def __init__(self, receiver: StreamReceiver, done: Callable[["_Process"], None]) -> None:
+        super().__init__(receiver, done)
+        self._stream = receiver
+
+    def pause_writing(self) -> None:
+        self._stream.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._stream.resume_writing()
+
+    def write_eof(self) -> None:
+        pipe = self.transport.get_pipe_transport(0) if self.transport else None
+        if isinstance(pipe, asyncio.WriteTransport) and not pipe.is_closing():
+            pipe.write_eof()
+
+    def close(self) -> None:
+        """A sink does not end with its stdin, so the whole group is told; what sudo started sees its pipes closed."""
+        super().close()
+        for number in (1, 2):
+            pipe = self.transport.get_pipe_transport(number) if self.transport else None
+            if pipe is not None:
+                pipe.close()
+        process_id = self.transport.get_pid() if self.transport else None
+        if process_id is not None and self.transport is not None and self.transport.get_returncode() is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process_id, signal.SIGKILL)
+
+
 class _Socket(asyncio.Protocol):
     """Hands a socket's bytes to their receiver; the channel of itself."""
 
@@ -112,6 +146,9 @@ class _Socket(asyncio.Protocol):
             self._transport.abort()
 
 
+AnyProcess = TypeVar("AnyProcess", bound=_Process)
+
+
 class LocalCarrier:
     __slots__ = ("_alive", "_idle", "_loop", "_processes", "_sockets", "is_root")
 
@@ -131,10 +168,16 @@ class LocalCarrier:
         """A pipe to ourselves is never lost."""
 
     async def open(self, receiver: Receiver, *, sudo: bool) -> Channel:
-        argv = SUDO_ARGV if sudo else LANE_ARGV
+        return await self._start(_Process(receiver, self._ended), SUDO_ARGV if sudo else LANE_ARGV)
+
+    async def open_stream(self, receiver: StreamReceiver, *, sudo: bool, sink: bool) -> StreamChannel:
+        argv = ((SINK_ARGV, SUDO_SINK_ARGV) if sink else (LANE_ARGV, SUDO_ARGV))[sudo]
+        return await self._start(_Stream(receiver, self._ended), argv)
+
+    async def _start(self, process: AnyProcess, argv: tuple[str, ...]) -> AnyProcess:
         try:
-            _, process = await self._loop.subprocess_exec(
-                lambda: _Process(receiver, self._ended),
+            await self._loop.subprocess_exec(
+                lambda: process,
                 *argv,
                 env=environment(),
                 cwd="/",

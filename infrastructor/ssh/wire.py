@@ -1,8 +1,8 @@
 """The few texts that go over the wire: how a lane is started and how a request is framed.
 
-A login shell (bash, fish, tcsh, whatever the user has) sees exactly one constant line, `LANE` or `SUDO_LANE`:
-single-quoted, without quote, backslash, exclamation mark or newline, so that every shell reads it the same way.
-Everything else goes through stdin to a POSIX `sh` that this line starts.
+A login shell (bash, fish, tcsh, whatever the user has) sees exactly one constant line (`LANE`, `SINK`, or the same
+under sudo): single-quoted, without quote, backslash, exclamation mark or newline, so that every shell reads it the
+same way. Everything else goes through stdin to a POSIX `sh` that this line starts.
 """
 
 import re
@@ -12,6 +12,13 @@ import shlex
 # our process dies, the connection is lost) cat sees EOF and the whole process group goes. The same happens when the
 # shell itself ends, so that a dead lane is noticed at once.
 _GUARDED_SHELL = "{ cat; kill -9 0; } | { /bin/sh; kill -9 0; }"
+
+# The same for a command whose stdin is a stream that ends: EOF is then no sign that nobody is there any more, but a
+# stdout that takes no bytes is. Whoever reads the stream sees EOF when the connection is lost, and has five seconds to
+# end by itself.
+_WATCHED_SHELL = (
+    '{ trap "" PIPE; while sleep 2; do printf . || { sleep 5; kill -9 0; }; done; } 2>/dev/null & /bin/sh; kill -9 0'
+)
 
 # OpenSSH makes each session the leader of its own group; where that is not so (dropbear, sudo) setsid does it,
 # since `kill 0` must never reach the server's own processes. Without setsid the shell runs unguarded.
@@ -26,15 +33,19 @@ _START = (
 
 LANE_ARGV = ("/bin/sh", "-c", _START, _GUARDED_SHELL)
 SUDO_ARGV = ("sudo", "-n", *LANE_ARGV)
+SINK_ARGV = ("/bin/sh", "-c", _START, _WATCHED_SHELL)
+SUDO_SINK_ARGV = ("sudo", "-n", *SINK_ARGV)
 
 
-def login_line(*, sudo: bool) -> str:
+def login_line(argv: tuple[str, ...]) -> str:
     """The one constant line that a login shell sees."""
-    return "exec " + " ".join(shlex.quote(word) for word in (SUDO_ARGV if sudo else LANE_ARGV))
+    return "exec " + " ".join(shlex.quote(word) for word in argv)
 
 
-LANE = login_line(sudo=False)
-SUDO_LANE = login_line(sudo=True)
+LANE = login_line(LANE_ARGV)
+SUDO_LANE = login_line(SUDO_ARGV)
+SINK = login_line(SINK_ARGV)
+SUDO_SINK = login_line(SUDO_SINK_ARGV)
 
 
 def hello(nonce: str) -> bytes:

@@ -73,6 +73,10 @@ class PostgresEventBus:
     async def latest(self, wanted: EventFilter, limit: int = PAGE, before: int | None = None) -> Sequence[Event]:
         return await self._read("latest", 0, LAST if before is None else before, wanted, limit)
 
+    async def tally(self, wanted: EventFilter) -> Mapping[tuple[str, Severity], int]:
+        rows = await self._database.fetch(SQL["tally"], *_parameters(wanted))
+        return {(row["kind"], _SEVERITY.get(row["severity"], Severity.INFO)): row["count"] for row in rows}
+
     async def extent(self) -> tuple[int, int]:
         (row,) = await self._database.fetch(SQL["extent"])
         return int(row["oldest"]), int(row["newest"])
@@ -124,13 +128,7 @@ class PostgresEventBus:
             SQL[name],
             low,
             high,
-            list(wanted.topics),
-            list(wanted.kinds),
-            wanted.device_id,
-            wanted.subject,
-            0 if wanted.severity is None else _RANK[wanted.severity],
-            wanted.since,
-            wanted.until,
+            *_parameters(wanted),
             limit,
         )
         return [_event(row) for row in rows]
@@ -138,6 +136,18 @@ class PostgresEventBus:
     async def _write(self, events: Sequence[Event]) -> None:
         unique = {event.id: event for event in events}
         await self._database.fetchval(SQL["publish"], [_values(event) for event in unique.values()])
+
+
+def _parameters(wanted: EventFilter) -> tuple[Any, ...]:
+    return (
+        list(wanted.topics),
+        list(wanted.kinds),
+        wanted.device_id,
+        wanted.subject,
+        0 if wanted.severity is None else _RANK[wanted.severity],
+        wanted.since,
+        wanted.until,
+    )
 
 
 def _values(event: Event) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
+from infrastructor.domains.configs.roots import Root
 from infrastructor.errors import ParseError
 from infrastructor.snapshot_store import Signature
-from infrastructor.watchers.roots import Root
 
 VERSION = 1
 NAME = b"infrastructor-agent"

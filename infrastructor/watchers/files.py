@@ -11,13 +11,13 @@ import random
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
+from infrastructor.domains.configs.roots import roots_of
 from infrastructor.errors import CommandFailed, CommandNotAvailable, InfrastructorError
 from infrastructor.ports.devices import Device
 from infrastructor.ports.ssh import SSHClient
 from infrastructor.snapshot_store import BlindTime, ConfigWatch, SnapshotStore
 from infrastructor.watchers.file_state import FileWatchState
 from infrastructor.watchers.inotify import Monitor, WatchOptions
-from infrastructor.watchers.roots import roots_of
 from infrastructor.watchers.version_outbox import VersionOutbox
 from infrastructor.watchers.view import View
 from infrastructor.watchers.ways import Way, ways_of

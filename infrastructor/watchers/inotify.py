@@ -108,6 +108,10 @@ class InotifyMonitor:
             return
         match said:
             case protocol.Listed(path, mark):
+                if len(self._listed) >= self._options.max_files:
+                    raise ParseError(
+                        f"The agent on {self._device.hostname} lists more files than it was told to watch."
+                    )
                 self._listed[path] = mark
             case protocol.Tree():
                 await self._compare(said, talk, view)

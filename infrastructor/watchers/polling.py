@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
+from infrastructor.domains.configs.roots import Root, covered
 from infrastructor.ports.devices import Device
 from infrastructor.ports.ssh import CommandLine, CommandOutput, SSHClient
 from infrastructor.watchers import polling_commands as commands
 from infrastructor.watchers.agent_protocol import FileGone
 from infrastructor.watchers.inotify import WatchOptions
 from infrastructor.watchers.notifiers import Notifier, Wake
-from infrastructor.watchers.roots import Root, covered
 from infrastructor.watchers.view import View, as_shown, as_text
 
 FETCHED = 40  # files in one command

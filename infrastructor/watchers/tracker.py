@@ -25,6 +25,7 @@ _KIND_OF_STATE = {"created": "create", "running": "start", "paused": "pause", "e
 _SAME = {"configured": "created", "initialized": "created", "stopped": "exited", "restarting": "exited"}
 _PASSING = {"removing", "dead", "stopping"}
 _STOPPED_BY_US = {"0", "130", "137", "143"}
+_NO_END = {"1", "10", "12"}  # HUP, USR1, USR2: reload, reopen logs; whoever sends one expects it to go on
 
 
 @dataclass(slots=True)
@@ -108,7 +109,7 @@ class Tracker:
         known.name, known.touched = event.name, self._touches
         known.state = LEADS_TO[event.action] or known.state
         if event.action == "kill":
-            known.signalled = True
+            known.signalled = known.signalled or event.signal not in _NO_END
         elif event.action in {"start", "restart"}:
             known.signalled, known.health = False, None
         elif event.action == HEALTH:

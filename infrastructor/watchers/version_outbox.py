@@ -36,6 +36,7 @@ class VersionOutbox:
 
     async def __aenter__(self) -> Self:
         self._sender = asyncio.create_task(self._send(), name="file-versions")
+        self._sender.add_done_callback(lambda _: self._room.set())
         return self
 
     async def __aexit__(
@@ -51,6 +52,7 @@ class VersionOutbox:
                 await self._sender
 
     async def put(self, item: Version | BlindTime) -> None:
+        self._check()
         self._waiting.append(item)
         self._bytes += _size(item)
         self._empty.clear()
@@ -58,6 +60,12 @@ class VersionOutbox:
         while len(self._waiting) > MOST or self._bytes > MOST_BYTES:
             self._room.clear()
             await self._room.wait()
+            self._check()
+
+    def _check(self) -> None:
+        """Raise what broke the sender: else everything from then on would be taken, and kept by nobody."""
+        if self._sender is not None and self._sender.done():
+            self._sender.result()
 
     async def _send(self) -> None:
         while True:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from infrastructor.domains.configs.roots import Root, covered
 from infrastructor.formats.kinds import config_type
 from infrastructor.sanitize import clean
 from infrastructor.snapshot_store import BlindTime, Head, Holding, Version
@@ -20,7 +21,6 @@ from infrastructor.watchers.agent_protocol import (
     tree_digest,
 )
 from infrastructor.watchers.file_state import FileWatchState
-from infrastructor.watchers.roots import Root, covered
 from infrastructor.watchers.version_outbox import VersionOutbox
 
 WORTH_NOTING_S = 0.1
@@ -123,7 +123,10 @@ class View:
         """Now; for what happened while nobody watched: when the device says, as far as that can be."""
         if self._blind is None or self._blind.begin is None:
             return now
-        return max(self._blind.begin, min(now, _moment(ctime_ns) - self.ahead))
+        try:
+            return max(self._blind.begin, min(now, _moment(ctime_ns) - self.ahead))
+        except OverflowError:  # clocks of no calendar
+            return now
 
     # --- blind times ---------------------------------------------------------------------------------
 

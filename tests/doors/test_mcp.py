@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from fastmcp import Client
 from jsonschema import validate
+from mcp import MCPError
 from mcp_types import ResourceTemplateReference
 
+from infrastructor.catalog import CATALOG
 from infrastructor.errors import ValidationFailed
 from infrastructor.ports.callers import Role
 from mcp_server.server import create_server
@@ -241,3 +243,18 @@ async def test_concurrent_identical_reads_run_once(world: World) -> None:
     assert len({result.meta["operation_id"] for result in results}) == 20
     assert len(world.ssh.sent) == 1
     assert len(world.records) == 20
+
+
+async def test_an_error_says_nothing_that_a_device_hid_in_it() -> None:
+    row = {"Id": "a" * 64, "Names": ["/web\u202e\U000e0041\x1b[2J"], "Image": "i", "State": "running", "Status": "Up"}
+    world = World(operations=CATALOG)
+    world.ssh.replies["/containers/json"] = json.dumps([row | {"Created": 1}]).encode()
+    async with stdio(world) as client:
+        where = {"device": "nas", "container": "we"}
+        result = await client.call_tool("container_get", where, raise_on_error=False)
+        with pytest.raises(MCPError) as read:
+            await client.read_resource("docker://nas/containers/we")
+
+    told = json.dumps([result.content[0].text, result.meta, str(read.value)], ensure_ascii=False)
+    assert "Near it: web[2J." in told
+    assert not set("\u202e\U000e0041\x1b") & set(told)

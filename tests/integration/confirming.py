@@ -66,6 +66,7 @@ class Fortress:
         )
         self.world.ssh.outputs.update(sample.outputs)
         self.world.ssh.replies.update(sample.replies)
+        self.world.ssh.after.update(sample.after)
         self._secrets: dict[tuple[Role, str | None], str] = {}
 
     def _counting(self, operation: Operation[Any, Any]) -> Operation[Any, Any]:

@@ -371,6 +371,7 @@ async def test_what_was_agreed_to_is_acted_on_without_a_second_look(operation: O
     world = World(operations=(*CATALOG, pool_destroy))
     world.ssh.outputs |= sample.outputs
     world.ssh.replies |= sample.replies
+    world.ssh.after |= sample.after
     service, caller = world.application().service, Caller(principal="anna", role=Role.ADMIN, interface=Interface.REST)
     arguments = NAS | dict(sample.arguments)
     plan = (await service.submit(operation, arguments, caller)).result.plan

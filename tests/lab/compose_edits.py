@@ -4,15 +4,22 @@ Each edit must leave every byte outside its place as it was; `Editor.result` pro
 exactly what was meant.
 """
 
+import argparse
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from benchmarks import report
 from infrastructor.formats import compose
 from infrastructor.formats.yaml_text import Branch, CannotEdit, Editor, NotYaml, Scalar, YamlText, read
 
 
-def main(folder: Path) -> int:
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--results", action="store_true", help="write the figures into benchmarks/RESULTS.md")
+    options = parser.parse_args()
+    folder: Path = options.folder
     counts = {"files": 0, "not yaml": 0, "values replaced": 0, "lines added": 0, "refused": 0}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         try:
@@ -33,6 +40,11 @@ def main(folder: Path) -> int:
             assert kept(document.text, new), path
             counts[kind] += 1
     print(", ".join(f"{count} {name}" for name, count in counts.items()))
+    if options.results:
+        command = "`python -m tests.lab.compose_edits DIR --results`, every byte outside the span as it was."
+        text = f"## Edits of compose files\n\n{command}\n\n"
+        rows = [[name, str(count)] for name, count in counts.items()]
+        report.write_results("compose_edits", text + report.table(("what", "count"), rows))
     return 1 if counts["refused"] else 0
 
 
@@ -67,4 +79,4 @@ def edits(document: YamlText) -> Iterator[tuple[str, Callable[[Editor], None]]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main())

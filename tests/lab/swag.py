@@ -7,6 +7,7 @@ of docker-swag, whose own includes are taken then instead of the tests'. Where `
 are compared with ours. Prints the figures; ends with 1 when something is not as it should be.
 """
 
+import argparse
 import importlib
 import os
 import subprocess
@@ -17,6 +18,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from benchmarks import report
 from infrastructor.formats.nginx import Edit, apply, decode, encode, read, tokens, value_of
 from infrastructor.formats.swag import Auth, Kind, describe, file_name
 from infrastructor.formats.swag_edit import PROVIDERS, CannotEdit, includes_subfolders, set_auth
@@ -71,6 +73,9 @@ class Judge:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", action="store_true", help="write the figures into benchmarks/RESULTS.md")
+    options = parser.parse_args()
     samples = sorted(Path(os.environ["INFRASTRUCTOR_SWAG_SAMPLES"]).glob("*.conf.sample"))
     defaults = os.environ.get("INFRASTRUCTOR_SWAG_DEFAULTS")
     counts: Counter[str] = Counter()
@@ -91,6 +96,10 @@ def main() -> int:
     for key, value in sorted(counts.items()):
         print(f"{key:40} {value}")
     print(*failures, sep="\n")
+    if options.results:
+        rows = [["samples", str(len(samples))], *([key, str(value)] for key, value in sorted(counts.items()))]
+        text = "## Samples of SWAG\n\n`python -m tests.lab.swag --results`, nginx 1.22.\n\n"
+        report.write_results("swag", text + report.table(("what", "count"), rows))
     return 1 if any(not failure.startswith("known: ") for failure in failures) else 0
 
 

@@ -8,8 +8,10 @@ from infrastructor.ids import uuid7
 DEVICE = uuid7()
 
 
-def found(paths: list[ConfigPath], containers: list[Mounting], folders: set[str] = frozenset()) -> set[tuple]:
-    return {(one.path, one.source, one.recursive) for one in watches(DEVICE, paths, containers, folders)}
+def found(
+    paths: list[ConfigPath], containers: list[Mounting], folders: set[str] = frozenset(), services: list[str] = ()
+) -> set[tuple]:
+    return {(one.path, one.source, one.recursive) for one in watches(DEVICE, paths, containers, folders, services)}
 
 
 def test_swag_is_found_by_its_container_and_by_its_folder() -> None:
@@ -35,6 +37,12 @@ def test_stacks_are_found_by_labels_and_by_globs_once() -> None:
     by_glob = ConfigPath(kind="compose", path="/opt/stacks/web/compose.yaml")
     assert found([by_glob], [web]) == {("/opt/stacks/web", "compose", False)}
     assert candidates([web]) == ("/opt/stacks/web/compose.yaml", "/opt/stacks/web/override.yml")
+
+
+def test_services_in_appdata_are_found_whether_a_container_runs_or_not() -> None:
+    running = Mounting(name="a", image="a", mounts=(Mount(source="/mnt/user/appdata/a", destination="/config"),))
+    services = ["/mnt/user/appdata/a", "/mnt/user/appdata/b", "/mnt/user/appdata/b/config"]
+    assert found([], [running], {"/mnt/user/appdata/a"}, services) == {(path, "appdata", False) for path in services}
 
 
 def test_mounted_configuration_is_found_but_no_whole_disk_and_no_media() -> None:

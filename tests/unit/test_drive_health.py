@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infrastructor.catalog import CATALOG
-from infrastructor.domains.drives.commands import ReadDrive, ScanDrives
+from infrastructor.domains.drives.commands import DRIVE_TYPE, ReadDrive, ScanDrives
 from infrastructor.domains.drives.models import DriveHealth, Level
 from infrastructor.domains.drives.smartctl import Crossed, DriveReading, SelfTest, drive, leading
 from infrastructor.domains.drives.verdict import Past, judge
@@ -165,13 +165,14 @@ class RecordedDrives(fakes.FakeSSH):
     """A device whose smartctl says what was recorded, by device file."""
 
     drives: dict[str, bytes]
+    nameless: tuple[str, ...] = ()
 
     async def execute_command(self, device: Device, line: CommandLine, **_: Any) -> CommandOutput:
         assert line.sudo
         self.sent.append((device.hostname, line.text))
         if "--scan-open" in line.text:
             rows = [{"name": name, "type": "sat"} for name in self.drives]
-            rows.append({"name": "/dev/sda; reboot", "type": "sat"})
+            rows += [{"name": name, "type": "sat"} for name in self.nameless]
             return CommandOutput(exit_status=0, stdout=json.dumps({"smartctl": {}, "devices": rows}).encode())
         return CommandOutput(exit_status=64, stdout=self.drives[line.text.split()[-1]])
 
@@ -218,9 +219,36 @@ async def test_drives_are_judged_worst_first_and_stored_when_they_change() -> No
         ("/dev/sda", "ok"),
     ]
     assert result.counts == {"watch": 1, "unknown": 1, "ok": 1}
-    assert not any("reboot" in text for _, text in ssh.sent)
     await health(service)
     assert [row.drive for row in history.samples] == ["SAMSUNG MZ7LH480HAHQ-00005:A", "ST3500418AS:B"]
+
+
+async def test_a_drive_of_a_name_that_is_none_is_told_and_not_asked() -> None:
+    ssh = RecordedDrives()
+    ssh.drives, ssh.nameless = {"/dev/sda": with_serial("ssd-samsung", "A")}, ("/dev/sda; reboot",)
+    result = await health(nas(ssh, fakes.FakeDrives()))
+    assert [(row.name, row.verdict) for row in result.drives] == [("/dev/sda; reboot", "unknown"), ("/dev/sda", "ok")]
+    assert "was not asked" in result.drives[0].findings[0].evidence
+    assert not any("reboot" in text for _, text in ssh.sent)
+
+
+@pytest.mark.parametrize("kind", ["sat", "megaraid,3", "sat+megaraid,12", "jmb39x-q,0", "usbjmicron,x", "3ware,2"])
+def test_every_type_that_smartctl_has_may_be_asked_for(kind: str) -> None:
+    assert DRIVE_TYPE.match(kind)
+
+
+async def test_of_very_many_drives_the_best_are_only_counted() -> None:
+    ssh = RecordedDrives()
+    ssh.drives = {
+        f"/dev/sd{chr(97 + n // 26)}{chr(97 + n % 26)}": with_serial("ssd-samsung", f"S{n}") for n in range(90)
+    }
+    ssh.drives["/dev/sdzz"] = with_serial("hdd-seagate-reallocated", "B")
+    result = await health(nas(ssh, fakes.FakeDrives()))
+    assert (result.drives[0].verdict, result.counts) == ("watch", {"watch": 1, "ok": 90})
+    assert (
+        result.note
+        == f"{91 - len(result.drives)} more drives are only counted, none of them worse than the last one shown."
+    )
 
 
 async def test_a_virtual_machine_has_no_drives_and_that_is_an_answer() -> None:

@@ -1,9 +1,11 @@
-"""package_updates: what must not be mistaken for "nothing to do"."""
+"""package_updates: what must not be mistaken for "nothing to do"; and what was done."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from infrastructor.domains.packages.changes import ReadPackageChanges, by_occasion
 from infrastructor.domains.packages.commands import ListAptUpdates, ListDnfUpdates
 from infrastructor.domains.packages.reboot import ReadRebootState, RebootState
 from infrastructor.domains.packages.zypper import ListZypperUpdates
@@ -92,3 +94,23 @@ def test_of_a_patch_every_package_it_replaces_is_a_security_fix() -> None:
     silent = head + "==> /about <==\n\n==> /locks" + rest.partition("==> /locks")[2]
     nobody = ListZypperUpdates().parse(CommandOutput(exit_status=0, stdout=silent.encode())).updates
     assert {row.security for row in nobody} == {None}
+
+
+def test_what_was_installed_is_told_by_the_clock_of_the_world_and_by_occasion() -> None:
+    said = b"""==> /zone <==
++0530
+==> /dpkg <==
+2026-11-21 05:30:00 upgrade nginx:amd64 1.22-1 1.24-1
+2026-11-21 05:30:07 install jq:amd64 <none> 1.7-2
+2026-11-21 05:40:00 remove jq:amd64 1.7-2 <none>
+2026-11-21 05:40:01 purge jq:amd64 <none> <none>
+2026-99-99 05:40:01 install odd:amd64 <none> 1
+"""
+    log = ReadPackageChanges(0, 1).parse(CommandOutput(exit_status=0, stdout=said))
+    runs = list(by_occasion(log.changes, timedelta(seconds=60)))
+    assert [[change.text for change in run] for run in runs] == [
+        ["nginx 1.22-1 → 1.24-1", "jq 1.7-2 installed"],
+        ["jq 1.7-2 removed"],
+    ]
+    assert runs[0][0].at == datetime(2026, 11, 21, tzinfo=UTC)
+    assert not ReadPackageChanges(0, 1).parse(CommandOutput(exit_status=0, stdout=b"==> /zone <==\n-0300\n")).kept

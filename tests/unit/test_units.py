@@ -61,12 +61,20 @@ def test_only_an_armed_timer_can_be_overdue() -> None:
     assert all(timer.active and timer.next for timer in timers if timer.overdue)
 
 
-async def test_a_device_without_a_service_manager_says_so() -> None:
+@pytest.mark.parametrize(
+    "found",
+    [
+        Capabilities(busybox=True, tools=frozenset({"ps", "logread"})),
+        Capabilities(tools=frozenset({"systemctl", "journalctl"})),  # a container: the program without the manager
+    ],
+    ids=["router", "container"],
+)
+async def test_a_device_without_a_service_manager_says_so(found: Capabilities) -> None:
     host = fakes.device("router")
     service = UnifiedDataCollectionService(
         operations=CATALOG,
         devices=fakes.FakeDevices(host),
-        ssh=fakes.FakeSSH(found=Capabilities(busybox=True, tools=frozenset({"ps", "logread"}))),
+        ssh=fakes.FakeSSH(found=found),
         cache=fakes.FakeCache(),
         audit=fakes.FakeAudit(),
         metrics=fakes.FakeMetrics(),

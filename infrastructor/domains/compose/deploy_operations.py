@@ -31,7 +31,6 @@ from infrastructor.errors import Conflict, NotFound
 from infrastructor.operation import PLAIN, Context, DeviceParams, operation
 from infrastructor.ports.callers import Effect
 
-STALE = (*CHANGED, "stacks", "stack_detail")
 LOOK = (ListContainers, PodmanListContainers, LookAtPaths, ReadFile)
 LOOK_QUERIES = (QueryContainers,)
 PLAN = (*LOOK, CheckStack, ReadSockets, DescribeContainers)
@@ -56,7 +55,7 @@ class DeployParams(StackParams):
     name="compose_deploy",
     effect=Effect.CHANGE,
     route="POST /api/compose/{device}/{stack}/deploy",
-    invalidates=STALE,
+    invalidates=CHANGED,
     commands=CARRY_OUT,
     queries=PLAN_QUERIES,
     deadline=DEADLINE,
@@ -94,7 +93,7 @@ class RollbackParams(StackParams):
     name="stack_rollback",
     effect=Effect.CHANGE,
     route="POST /api/compose/{device}/{stack}/rollback",
-    invalidates=STALE,
+    invalidates=CHANGED,
     commands=(*CARRY_OUT, ReadStackVersions),
     queries=PLAN_QUERIES,
     deadline=DEADLINE,
@@ -153,7 +152,7 @@ class RecoverParams(DeviceParams):
     name="stack_recover",
     effect=Effect.CHANGE,
     route="POST /api/compose/{device}/recover",
-    invalidates=STALE,
+    invalidates=CHANGED,
     commands=(RunDeployment,),
     deadline=DEADLINE,
 )

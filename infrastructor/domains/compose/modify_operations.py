@@ -12,7 +12,6 @@ from infrastructor.domains.compose.deploy_operations import (
     LOOK,
     LOOK_QUERIES,
     PLAN_QUERIES,
-    STALE,
 )
 from infrastructor.domains.compose.fitting import Change, Fitted, Surroundings, common_root, fit, paths_in
 from infrastructor.domains.compose.locate import locate, read_files, text_of
@@ -30,6 +29,7 @@ from infrastructor.domains.compose.models import (
 from infrastructor.domains.compose.planning import Wanted, check_text, taken_ports
 from infrastructor.domains.compose.transaction import deploy
 from infrastructor.domains.compose.views import masked_lines, shown_diff
+from infrastructor.domains.containers.change_operations import CHANGED
 from infrastructor.domains.containers.queries import QueryContainers
 from infrastructor.domains.containers.reach import ask
 from infrastructor.domains.network.commands import ReadSockets
@@ -173,7 +173,7 @@ class ModifyAndDeployParams(ModifyParams):
     name="compose_modify_and_deploy",
     effect=Effect.CHANGE,
     route="POST /api/compose/{device}/{stack}/modify-and-deploy",
-    invalidates=STALE,
+    invalidates=CHANGED,
     commands=tuple(dict.fromkeys((*_LOOK, *CARRY_OUT))),
     queries=tuple(dict.fromkeys((*_LOOK_QUERIES, *PLAN_QUERIES))),
     deadline=DEADLINE,

@@ -12,7 +12,6 @@ from infrastructor.domains.compose.deploy_operations import (
     LOOK,
     LOOK_QUERIES,
     PLAN_QUERIES,
-    STALE,
 )
 from infrastructor.domains.compose.locate import Target, all_stacks, locate
 from infrastructor.domains.compose.models import (
@@ -39,6 +38,7 @@ from infrastructor.domains.compose.views import masked_lines
 from infrastructor.domains.configs.file_commands import RemoteFile
 from infrastructor.domains.configs.files import read_file
 from infrastructor.domains.containers import log_lines
+from infrastructor.domains.containers.change_operations import CHANGED
 from infrastructor.domains.containers.commands import PodmanReadLogs, ReadLogs
 from infrastructor.domains.containers.listing import problem
 from infrastructor.domains.containers.queries import QueryContainers, QueryLogs
@@ -200,7 +200,7 @@ class UpParams(StackParams):
     name="stack_up",
     effect=Effect.CHANGE,
     route="POST /api/compose/{device}/{stack}/up",
-    invalidates=STALE,
+    invalidates=CHANGED,
     commands=CARRY_OUT,
     queries=PLAN_QUERIES,
     deadline=DEADLINE,
@@ -248,7 +248,7 @@ async def _change(ctx: Context, target: Target, message: str, newer: list[str] |
     name="stack_restart",
     effect=Effect.CHANGE,
     route="POST /api/compose/{device}/{stack}/restart",
-    invalidates=STALE,
+    invalidates=CHANGED,
     commands=(*LOOK, RunCompose),
     queries=LOOK_QUERIES,
     deadline=timedelta(minutes=25),
@@ -265,7 +265,7 @@ async def stack_restart(ctx: Context, params: StackParams) -> StackChange:
     name="stack_pull",
     effect=Effect.CHANGE,
     route="POST /api/compose/{device}/{stack}/pull",
-    invalidates=STALE,
+    invalidates=CHANGED,
     commands=(*LOOK, CheckStack, RunCompose),
     queries=LOOK_QUERIES,
     deadline=timedelta(minutes=25),
@@ -341,7 +341,7 @@ async def _plan_down(ctx: Context, params: DownParams) -> PlanDraft:
     name="stack_down",
     effect=Effect.DESTROY,
     route="DELETE /api/compose/{device}/{stack}",
-    invalidates=STALE,
+    invalidates=CHANGED,
     commands=(*LOOK, RunCompose),
     queries=LOOK_QUERIES,
     plan=_plan_down,

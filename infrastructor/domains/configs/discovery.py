@@ -57,9 +57,13 @@ def candidates(containers: Iterable[Mounting]) -> tuple[str, ...]:
 
 
 def watches(
-    device_id: UUID, paths: Iterable[ConfigPath], containers: Sequence[Mounting], folders: Iterable[str]
+    device_id: UUID,
+    paths: Iterable[ConfigPath],
+    containers: Sequence[Mounting],
+    folders: Iterable[str],
+    services: Iterable[str] = (),
 ) -> tuple[ConfigWatch, ...]:
-    """What to watch, each path once for a source. `folders`: which candidates are folders."""
+    """What to watch, each path once for a source. `folders`: which candidates are; `services`: those in appdata."""
     known = frozenset(folders)
     found: dict[tuple[str, str], ConfigWatch] = {}
     for path, source, recursive, include in (
@@ -67,6 +71,7 @@ def watches(
         *_of_compose(paths, containers),
         *_of_programs(paths),
         *_of_mounts(containers, known),
+        *((normpath(path), "appdata", False, CONFIG_FILES) for path in services if _sensible(path)),
     ):
         watch = ConfigWatch(device_id=device_id, path=path, source=source, recursive=recursive, include=include)
         other = found.get((path, source))

@@ -85,6 +85,25 @@ class FindFolders(Command[tuple[str, ...]]):
         return tuple(output.text.splitlines())
 
 
+@dataclass(frozen=True)
+class ListServices(Command[tuple[str, ...]]):
+    """Folders of services in those that hold all of them, and where those keep their configuration."""
+
+    script = r"""
+for base do
+  for path in "$base"/*/ "$base"/*/config/ "$base"/*/conf/; do [ -d "$path" ] && printf '%s\n' "${path%/}"; done
+done | head -n 1000
+true
+"""
+    template = "{paths}"
+    lane = Lane.SLOW
+    timeout = timedelta(seconds=15)
+    paths: tuple[str, ...]
+
+    def parse(self, output: CommandOutput) -> tuple[str, ...]:
+        return tuple(line for line in output.text.splitlines() if line.startswith("/"))
+
+
 def from_lines(body: bytes) -> tuple[Mounting, ...]:
     """A JSON array of four values a line."""
     found = []

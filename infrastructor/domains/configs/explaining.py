@@ -7,12 +7,13 @@ from uuid import UUID
 
 from pydantic import Field
 
-from infrastructor.domains.configs.facts import of_changes, of_events, of_metrics, of_operations
-from infrastructor.domains.configs.looking import About, Few, IdCursor, as_id, version_rows
-from infrastructor.domains.configs.models import BlindRow, ChangeExplanation, ChangeList, ConfigPath, FactRow
+from infrastructor.domains.configs.facts import of_changes, of_events, of_metrics, of_operations, of_packages
+from infrastructor.domains.configs.looking import About, Few, IdCursor, as_id, blind_rows, version_rows
+from infrastructor.domains.configs.models import ChangeExplanation, ChangeList, ConfigPath, FactRow
 from infrastructor.domains.configs.ranking import ChangeFacts, names_in_tree, rank
 from infrastructor.domains.configs.sides import Side, stored
 from infrastructor.domains.configs.watching import device_named
+from infrastructor.domains.packages.changes import ReadPackageChanges
 from infrastructor.errors import NotFound
 from infrastructor.formats.trees import NotUnderstood, parse
 from infrastructor.operation import PLAIN, ChangedBy, Context, DeviceName, Params, operation
@@ -76,9 +77,14 @@ class ExplainParams(Params):
     window: Span = "15m"
 
 
-@operation(name="change_explain", effect=Effect.READ, route="GET /api/changes/{change}/explain")
+@operation(
+    name="change_explain",
+    effect=Effect.READ,
+    route="GET /api/changes/{change}/explain",
+    commands=(ReadPackageChanges,),
+)
 async def change_explain(ctx: Context, params: ExplainParams) -> ChangeExplanation:
-    """Show what else happened around a change: containers, operations, other files, load; the likeliest first."""
+    """Show what happened around a change: containers, operations, packages, other files, load; likeliest first."""
     snapshot = await ctx.snapshots.find(params.change)
     device = None if snapshot is None else await _device(ctx, snapshot)
     if snapshot is None or device is None:
@@ -89,6 +95,7 @@ async def change_explain(ctx: Context, params: ExplainParams) -> ChangeExplanati
     facts = [
         *await of_events(ctx, snapshot, since, until),
         *await of_operations(ctx, snapshot, since, until, problems),
+        *await of_packages(ctx.on(device), since, until, problems),
         *await of_changes(ctx, snapshot, since, until),
         *await of_metrics(ctx, snapshot, since, until),
     ]
@@ -101,7 +108,7 @@ async def change_explain(ctx: Context, params: ExplainParams) -> ChangeExplanati
     )
     ranked = rank(change, facts, window)
     (row,), _ = await version_rows(ctx, [snapshot], 1, {device.id: device.hostname})
-    blind = await ctx.snapshots.blind(device.id, since, until)
+    blind = await blind_rows(ctx, device.id, since, until)
     return ChangeExplanation(
         change=row,
         window_seconds=int(window.total_seconds()),
@@ -118,7 +125,7 @@ async def change_explain(ctx: Context, params: ExplainParams) -> ChangeExplanati
             for one in ranked[:_MOST_FACTS]
         ],
         facts_omitted=max(0, len(ranked) - _MOST_FACTS),
-        blind=[BlindRow(begin=one.begin, end=one.end, reason=one.reason) for one in blind[:10]],
+        blind=blind[:10],
         problems=problems,
     )
 

@@ -1,13 +1,14 @@
-"""What is known to have happened around a time on a device: from events, audit, history and figures."""
+"""What is known to have happened around a time on a device: from events, audit, history, figures and packages."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
 from infrastructor.domains.configs.comparison import tell
 from infrastructor.domains.configs.ranking import Fact, Kind, step
-from infrastructor.errors import DatabaseOperationError
+from infrastructor.domains.packages.changes import PackageChange, ReadPackageChanges, by_occasion
+from infrastructor.errors import CommandNotAvailable, DatabaseOperationError, DataCollectionError, SSHConnectionError
 from infrastructor.events import Event, EventFilter, Severity
 from infrastructor.operation import Context
 from infrastructor.ports.audit import AuditRecord
@@ -17,6 +18,8 @@ from infrastructor.snapshot_store import Snapshot
 _MOST_EVENTS = 500
 _MOST_CHANGES = 40
 _MOST_SAMPLES = 1000
+_ONE_RUN = timedelta(seconds=60)  # of a package manager, between two packages
+_NAMED, _SHOWN = 3, 20
 _SEVERITIES = {Severity.INFO: 0.1, Severity.WARNING: 0.6, Severity.ERROR: 0.9, Severity.CRITICAL: 1.0}
 _FIGURES = {"cpu_usage_percent": "CPU", "memory_usage_percent": "memory", "disk_usage_percent": "disk"}
 _TOPICS: Mapping[str, Kind] = {"containers": "container", "watchers": "watcher"}
@@ -98,6 +101,35 @@ async def of_changes(ctx: Context, change: Snapshot, since: datetime, until: dat
             )
         )
     return facts
+
+
+async def of_packages(ctx: Context, since: datetime, until: datetime, problems: list[str]) -> list[Fact]:
+    """What was installed, upgraded and removed. The device itself is asked: only its package manager knows."""
+    command = ReadPackageChanges(int(since.timestamp()), int(until.timestamp()) + 1)
+    try:
+        log = await ctx.run(command)
+    except CommandNotAvailable:
+        return []
+    except (DataCollectionError, SSHConnectionError) as error:
+        problems.append(f"Package changes are not known: {error.message}")
+        return []
+    if not log.kept:
+        problems.append("Package changes are not known: nothing on the device tells of them.")
+    return [_of_packages(together) for together in by_occasion(log.changes, _ONE_RUN)]
+
+
+def _of_packages(together: Sequence[PackageChange]) -> Fact:
+    more = len(together) - _NAMED
+    named = ", ".join(one.text for one in together[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    names = {word for one in together for word in (one.name.lower(), one.name.lower().partition("-")[0])}
+    return Fact(
+        at=together[0].at,
+        kind="package",
+        what=f"packages: {named}",
+        severity=0.4,
+        names=frozenset(names),
+        evidence={"packages": [one.text for one in together[:_SHOWN]]},
+    )
 
 
 async def of_metrics(ctx: Context, change: Snapshot, since: datetime, until: datetime) -> list[Fact]:

@@ -55,14 +55,16 @@ flush() {{ sync -- "$1" 2>/dev/null || sync; }}
 # A single file that is bind-mounted somewhere (into a container, mostly) and a file of several names keep their
 # inode: a new one would not be seen there. Mounts of others show only to root; where they do not show, `keep` is for
 # the caller who knows better.
-_WRITE = rf"""
+WRITE = rf"""
 path=$1 expect=$2 mode=$3 owner=$4 keep=$5 wanted=$6 how=$7
 {_LOOK}
 check
 folder=${{real%/*}}/
 temporary=$folder.${{real##*/}}.$$"{TEMPORARY}"
 trap 'rm -f -- "$temporary"' EXIT
-content() {{ if [ "$how" = base64 ]; then printf %s "$1" | base64 -d; else printf %s "$1"; fi; }}
+content() {{
+  case $how in base64) printf %s "$1" | base64 -d;; file) cat -- "$1";; *) printf %s "$1";; esac
+}}
 if ! {{ umask 077; content "$8" >"$temporary"; }} 2>/dev/null; then
   [ "$now" != {ABSENT} ] && [ -w "$real" ] && [ ! -w "$folder" ] && [ "$keep" != never ] ||
     {{ echo "$folder cannot be written to, or is full"; exit {DENIED}; }}
@@ -110,7 +112,7 @@ flush "$real"
 echo "$way $(stat -c '%a %u %g %i' -- "$real")"
 """
 
-_REMOVE = f"""
+REMOVE = f"""
 path=$1 expect=$2
 {_LOOK}
 if [ -L "$path" ]; then real=$path; now=$(hash "$path"); [ "$now" = "$expect" ] || {{ echo "$now"; exit {CLASH}; }}
@@ -119,7 +121,7 @@ fi
 [ "$now" = {ABSENT} ] || rm -f -- "$real" 2>/dev/null || {{ echo "its folder may not be written to"; exit {DENIED}; }}
 """
 
-_MOVE = rf"""
+MOVE = rf"""
 path=$1 expect=$2 target=$3
 {_LOOK}
 check
@@ -192,24 +194,35 @@ class Refused:
 
 @dataclass(frozen=True)
 class ReadFile(Command[RemoteFile | Refused]):
-    """A file with what stat says of it; of more than a MiB only its hash."""
+    """A file with what stat says of it; of more than a MiB only its hash.
+
+    `within` is the folder, or the file, by which it may be read: where a folder below that is a symbolic link, the
+    answer's path is where it leads, as for a file that is one.
+    """
 
     # The content comes last and whole; what is longer than a MiB is only hashed.
     script = rf"""
-path=$1
+path=$1 within=$2
 {_LOOK}
+if [ -n "$within" ] && [ ! -L "$path" ]; then
+  folder=$(readlink -f -- "${{path%/*}}/") top=$(readlink -f -- "$within")
+  if [ -n "$folder" ] && [ "${{folder%/}}/${{path##*/}}" != "${{top%/}}${{path#"${{within%/}}"}}" ]; then
+    real=${{folder%/}}/${{path##*/}}
+  fi
+fi
 look
 if [ "$now" = {ABSENT} ]; then printf '%s\n%s\n' {ABSENT} "$real"; exit 0; fi
 set -- $(stat -c '%s %a %u %g %Y %i %h' -- "$real")
 printf '%s\n%s\n' "$now $*" "$real"
 if [ "$1" -le {LONGEST} ]; then cat -- "$real"; fi
 """
-    template = "{path}"
+    template = "{path} {within}"
     ok_statuses = _STATUSES
     max_output = LONGEST + 8192
     accepts_truncated = True
     may_sudo = True
     path: str
+    within: str = ""
 
     def parse(self, output: CommandOutput) -> RemoteFile | Refused:
         if output.exit_status in {NO_FILE, DENIED}:
@@ -253,7 +266,7 @@ class WriteFile(Command[Done | Unlike | Refused]):
     """
 
     template = "{path} {expect} {mode_word} {owner} {keep} {sha256} {how} {text}"
-    script = _WRITE
+    script = WRITE
     ok_statuses = _STATUSES
     lane = Lane.CHANGE
     timeout = _TIMEOUT
@@ -282,12 +295,11 @@ class WriteFile(Command[Done | Unlike | Refused]):
 
     @property
     def how(self) -> str:
-        return "base64" if _plain(self.content) is None else "text"
+        return as_words(self.content)[0]
 
     @property
     def text(self) -> str:
-        plain = _plain(self.content)
-        return base64.b64encode(self.content).decode() if plain is None else plain
+        return as_words(self.content)[1]
 
     def summary(self) -> str:
         """Contents hold secrets; the hash says which one it was."""
@@ -306,7 +318,7 @@ class RemoveFile(Command[Done | Unlike | Refused]):
     """Remove a file, if it is what it should be; of a symbolic link only the link."""
 
     template = "{path} {expect}"
-    script = _REMOVE
+    script = REMOVE
     ok_statuses = _STATUSES
     lane = Lane.CHANGE
     may_sudo = True
@@ -322,7 +334,7 @@ class MoveFile(Command[Done | Unlike | Refused]):
     """Give a file another name within its file system, if it is what it should be and the name is free."""
 
     template = "{path} {expect} {target}"
-    script = _MOVE
+    script = MOVE
     ok_statuses = _STATUSES
     lane = Lane.CHANGE
     may_sudo = True
@@ -357,13 +369,13 @@ class MakeFolder(Command[Done | Unlike | Refused]):
         return Done(folders=tuple(output.text.splitlines()))
 
 
-def _plain(content: bytes) -> str | None:
-    """The content as a word of a command; None where no word can carry it."""
+def as_words(content: bytes) -> tuple[str, str]:
+    """The content as words of a command: how it is written, and it."""
     try:
         text = content.decode()
     except UnicodeDecodeError:
-        return None
-    return None if "\0" in text else text
+        text = "\0"
+    return ("base64", base64.b64encode(content).decode()) if "\0" in text else ("text", text)
 
 
 def _refused(output: CommandOutput) -> Refused:

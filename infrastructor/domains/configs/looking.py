@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -26,7 +27,7 @@ from infrastructor.formats.trees import NotUnderstood, parse
 from infrastructor.operation import PLAIN, ChangedBy, Context, DeviceParams, operation
 from infrastructor.paging import ROWS_BUDGET, Cursor, Limit, page_within
 from infrastructor.ports.callers import Effect, Role
-from infrastructor.snapshot_store import BlindTime, Change, Holding, Snapshot
+from infrastructor.snapshot_store import Change, Holding, Snapshot
 from infrastructor.times import Until, When, moment
 
 TEXT_BUDGET = 28_000  # characters of JSON
@@ -239,16 +240,22 @@ async def config_history(ctx: Context, params: HistoryParams) -> ConfigHistory:
             hint="config_file_list names the files that are known; config_watch_add watches more.",
         )
     rows, more = await version_rows(ctx, found, min(params.limit, _VERSIONS))
-    blind: Sequence[BlindTime] = ()
+    blind: list[BlindRow] = []
     if rows:
-        blind = await ctx.snapshots.blind(ctx.device.id, rows[-1].at, now if params.cursor is None else rows[0].at)
+        blind = await blind_rows(ctx, ctx.device.id, rows[-1].at, now if params.cursor is None else rows[0].at)
     return ConfigHistory(
         device=ctx.device.hostname,
         path=params.path,
         versions=[row for row in rows if params.about in {None, *row.about}],
-        blind=[BlindRow(begin=one.begin, end=one.end, reason=one.reason) for one in blind[:20]],
+        blind=blind[:20],
         next_cursor=str(rows[-1].id) if more else None,
     )
+
+
+async def blind_rows(ctx: Context, device_id: UUID, since: datetime, until: datetime) -> list[BlindRow]:
+    """The spans that touch a time. Empty ones only mark until when somebody watched."""
+    spans = await ctx.snapshots.blind(device_id, since, until)
+    return [BlindRow(begin=one.begin, end=one.end, reason=one.reason) for one in spans if one.begin < one.end]
 
 
 async def version_rows(

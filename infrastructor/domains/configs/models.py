@@ -72,6 +72,9 @@ class Discovery(Result):
     found: dict[str, list[str]] = Field(description="Folders by what they belong to: swag, compose, appdata, …")
     added: list[str] = Field(description="Of them, those that were not watched before.")
     refused: list[str] = Field(description="Left alone because config_watch_remove said so.")
+    omitted: int = Field(
+        default=0, exclude_if=lambda value: value == 0, description="Left out for size; config_watch_list has all."
+    )
     problem: str | None = Field(description="Why containers could not be asked, where there are any.")
 
 
@@ -279,7 +282,9 @@ class FactRow(Result):
 
     at: datetime = Field(description="When (UTC).")
     seconds_after: float = Field(description="After the change; negative: before it.")
-    kind: Literal["container", "operation", "config", "metric", "watcher"] = Field(description="What kind of fact.")
+    kind: Literal["container", "operation", "package", "config", "metric", "watcher"] = Field(
+        description="What kind of fact."
+    )
     what: str = Field(description="In words.")
     why: str = Field(description="What ties it to the change.")
     score: float = Field(description="0 to 1: how likely it belongs to the change.")

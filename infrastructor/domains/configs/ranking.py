@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 from uuid import UUID
 
-Kind = Literal["container", "operation", "config", "metric", "watcher"]
+Kind = Literal["container", "operation", "package", "config", "metric", "watcher"]
 
 _NEAR, _KIN, _SEVERE = 0.4, 0.4, 0.2
 _CAUSES_FIRST = 0.85  # what came after follows from it, what came long before seldom leads to it
@@ -66,7 +66,11 @@ def rank(change: ChangeFacts, facts: Iterable[Fact], window: timedelta) -> list[
 def _ranked(change: ChangeFacts, fact: Fact, window: timedelta) -> Ranked:
     seconds = (fact.at - change.at).total_seconds()
     if change.operation_id is not None and fact.operation_id == change.operation_id:
-        return Ranked(fact, 1.0, "it wrote this version")
+        return (
+            Ranked(fact, 1.0, "it wrote this version")
+            if fact.kind == "operation"
+            else Ranked(fact, 0.99, "by the same operation")
+        )
     near = math.exp(-4 * abs(seconds) / max(1.0, window.total_seconds()))
     if seconds < 0 and fact.kind != "operation":
         near *= _CAUSES_FIRST
@@ -86,19 +90,31 @@ def _kinship(change: ChangeFacts, fact: Fact) -> tuple[float, str]:
     shared = sorted(change.names & fact.names)
     if shared:
         return 1.0, f"about {', '.join(shared[:3])}"
-    hinted = sorted(names_in_path(change.path) & {name.lower() for name in fact.names})
+    # A package is called after the program whose folder it is: there `nginx` says something.
+    general = frozenset() if fact.kind == "package" else _TOO_GENERAL
+    hinted = sorted(names_in_path(change.path, general) & {name.lower() for name in fact.names})
     if hinted:
         return 0.9, f"the path names {hinted[0]}"
-    if fact.path is not None and (common := sorted(names_in_path(change.path) & names_in_path(fact.path))):
+    if fact.path is not None and (common := _common_names(change.path, fact.path)):
         return 0.6, f"both paths name {common[0]}"
     return 0.0, ""
 
 
-def names_in_path(path: str) -> frozenset[str]:
+def _common_names(path: str, other: str) -> list[str]:
+    """Names in both, but those of folders far above, which hold everything: of them only the next one counts."""
+    shared = [
+        one for one, two in zip(PurePosixPath(path).parts, PurePosixPath(other).parts, strict=False) if one == two
+    ]
+    near = {PurePosixPath(path).parent.name, PurePosixPath(other).parent.name}
+    above = {part.lower() for part in shared if part not in near}
+    return sorted((names_in_path(path) & names_in_path(other)) - above)
+
+
+def names_in_path(path: str, general: Collection[str] = _TOO_GENERAL) -> frozenset[str]:
     """Words of a path that may be the name of a stack, container or service."""
     pure = PurePosixPath(path.lower())
     words = {part for part in pure.parts if part != "/"} | {pure.name.partition(".")[0]}
-    return frozenset(word for word in words if len(word) > 1 and word not in _TOO_GENERAL and not word.startswith("."))
+    return frozenset(word for word in words if len(word) > 1 and word not in general and not word.startswith("."))
 
 
 def names_in_tree(kind: str, tree: Any) -> frozenset[str]:

@@ -1,6 +1,7 @@
 """Putting a version back: validated first, compared before it is swapped, undone when it is not taken."""
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import PurePosixPath
@@ -10,16 +11,28 @@ from pydantic import Field
 
 from infrastructor.domains.configs.comparison import Compared, compared
 from infrastructor.domains.configs.file_commands import ABSENT, LONGEST, RemoteFile
-from infrastructor.domains.configs.files import FILE_COMMANDS, read_file, remove_file, write_file
+from infrastructor.domains.configs.files import FILE_COMMANDS, read_file, remove_file, run_judged, write_file
+from infrastructor.domains.configs.judged_change import JudgedChange, put
 from infrastructor.domains.configs.models import ConfigPath, Restored, VersionRef
 from infrastructor.domains.configs.nginx_tests import NGINX_COMMANDS, NGINX_QUERIES, NginxTester, find_tester
-from infrastructor.domains.configs.sides import LIVE, live_side, resolve_stored, stored
+from infrastructor.domains.configs.sides import LIVE, live_side, read_known, resolve_stored, stored
 from infrastructor.domains.configs.validating import TestComposeText
-from infrastructor.errors import Conflict, NotFound, ValidationFailed
+from infrastructor.domains.containers.commands import engine_of
+from infrastructor.errors import (
+    Cancelled,
+    CommandFailed,
+    CommandTimeout,
+    Conflict,
+    NotFound,
+    ParseError,
+    ValidationFailed,
+)
 from infrastructor.formats.kinds import NGINX_KINDS, as_text, config_type
 from infrastructor.formats.trees import NotUnderstood, parse
+from infrastructor.masking import mask_secrets
 from infrastructor.operation import PLAIN, Context, DeviceParams, operation
 from infrastructor.ports.callers import Effect
+from infrastructor.sanitize import clean
 from infrastructor.snapshot_store import Holding, Signature, Snapshot, Version
 
 _PARSED = frozenset({"compose", "traefik", "yaml", "json", "toml"})
@@ -53,7 +66,7 @@ class _Restore:
     name="config_restore",
     effect=Effect.CHANGE,
     route="POST /api/configs/{device}/restore",
-    commands=(*FILE_COMMANDS, TestComposeText, *NGINX_COMMANDS),
+    commands=(*FILE_COMMANDS, JudgedChange, TestComposeText, *NGINX_COMMANDS),
     queries=NGINX_QUERIES,
     deadline=timedelta(minutes=5),
 )
@@ -61,7 +74,7 @@ async def config_restore(ctx: Context, params: RestoreParams) -> Restored:
     """Put a version of a file back, validated by its program; nginx refusing it undoes it. Try dry_run first."""
     target = await _target(ctx, params.path, params.version)
     content = await _content(ctx, target)
-    now = await read_file(ctx, params.path)
+    now = await read_known(ctx, params.path)
     if now.exists and now.content is None:
         raise ValidationFailed(
             f"{params.path} has {now.size_bytes} bytes now: more than can be kept to put it back if something fails.",
@@ -92,9 +105,9 @@ async def config_restore(ctx: Context, params: RestoreParams) -> Restored:
         )
         return _answer(restore, difference, params, changed=True, validated_by=validated_by, message=words)
     before = await _keep_before(restore)
-    way = await _write(restore)
-    if tester is not None:
-        await _judge(restore, tester)
+    # Whoever watches sees it before we know that it is written: it must be known to be ours by then.
+    await ctx.snapshots.expect(ctx.device.id, restore.path, target.content_hash or "", ctx.operation_id)
+    way = await (_write(restore) if tester is None else _write_judged(restore, tester))
     after = await _keep_after(restore)
     return _answer(
         restore,
@@ -196,46 +209,67 @@ async def _keep(restore: _Restore, found: RemoteFile, content: bytes | None, *, 
 
 
 async def _write(restore: _Restore) -> str:
-    ctx, now, target = restore.ctx, restore.now, restore.target
-    # Whoever watches sees it before we know that it is written: it must be known to be ours by then.
-    await ctx.snapshots.expect(ctx.device.id, restore.path, target.content_hash or "", ctx.operation_id)
-    new = not now.exists
+    mode, owner = _attributes(restore)
     done = await write_file(
-        ctx,
-        restore.path,
-        restore.content,
-        expect=now.sha256,
-        mode=target.mode & 0o7777 if new and target.mode is not None else None,
-        owner=f"{target.uid}:{target.gid}" if new and target.uid is not None else "",
+        restore.ctx, restore.path, restore.content, expect=restore.now.sha256, mode=mode, owner=owner
     )
     return done.way
 
 
-async def _judge(restore: _Restore, tester: NginxTester) -> None:
-    """Ask nginx; where it refuses, put back what was there and see that it is."""
-    ctx = restore.ctx
-    written = hashlib.sha256(restore.content).hexdigest()
-    try:
-        verdict = await tester.test(ctx)
-    except BaseException:  # also when cancelled: what nobody judged must not stay
-        await _undo(restore, written)
-        raise
-    if verdict.accepted:
-        return
-    await _undo(restore, written)
-    raise ValidationFailed(
-        f"{tester.name} on {ctx.device.hostname} refuses that version of {restore.path}: {verdict.said}",
-        hint="It was undone: the file is as it was. nginx was not reloaded.",
+def _attributes(restore: _Restore) -> tuple[int | None, str]:
+    """Mode and owner, for a file that is not there: those it had."""
+    target = restore.target
+    if restore.now.exists:
+        return None, ""
+    return (
+        None if target.mode is None else target.mode & 0o7777,
+        "" if target.uid is None else f"{target.uid}:{target.gid}",
     )
 
 
-async def _undo(restore: _Restore, written: str) -> None:
+async def _write_judged(restore: _Restore, tester: NginxTester) -> str:
+    """In one run on the device: written, judged by nginx, and where it refuses, as it was."""
     ctx, now = restore.ctx, restore.now
-    if not now.exists:
-        await remove_file(ctx, restore.path, expect=written)
-    elif now.content is not None:
+    if now.exists:  # also of what puts it back
         await ctx.snapshots.expect(ctx.device.id, restore.path, now.sha256, ctx.operation_id)
-        await write_file(ctx, restore.path, now.content, expect=written)
+    mode, owner = _attributes(restore)
+    engine = engine_of(await ctx.links.capabilities(ctx.device))
+    command = JudgedChange(
+        judge="host" if tester.container is None else engine,
+        container=tester.container or "",
+        # What only warns is no reason to leave the file as it is.
+        steps=put(restore.path, now.content if now.exists else None, restore.content, mode=mode, owner=owner),
+        strict="",
+    )
+    try:
+        report = await run_judged(ctx, command)
+    except (Cancelled, CommandFailed, CommandTimeout, ParseError):
+        await _undo(restore, hashlib.sha256(restore.content).hexdigest())
+        raise
+    if report.left:
+        raise Conflict(
+            f"{restore.path} on {ctx.device.hostname} could not be put back as it was: {'; '.join(report.left)}",
+            hint="Look at config_history: the state before is a version there.",
+        )
+    if report.outcome == "stopped":
+        raise Cancelled(f"It was stopped before nginx of {ctx.device.hostname} had judged it; it was put back.")
+    if report.outcome != "done":
+        said = clean(mask_secrets(report.judged.text if report.judged else ""), 1500)
+        raise ValidationFailed(
+            f"{tester.name} on {ctx.device.hostname} refuses that version of {restore.path}: {said}",
+            hint="It was undone: the file is as it was. nginx was not reloaded.",
+        )
+    return report.ways[0] if report.ways else ""
+
+
+async def _undo(restore: _Restore, written: str) -> None:
+    """After a run that was killed in the middle: nobody knows how far it came."""
+    ctx, now = restore.ctx, restore.now
+    with suppress(Conflict):  # it is not what it would be: not written, or put back already
+        if not now.exists:
+            await remove_file(ctx, restore.path, expect=written)
+        elif now.content is not None:
+            await write_file(ctx, restore.path, now.content, expect=written)
     found = await read_file(ctx, restore.path)
     if found.sha256 != now.sha256:
         raise Conflict(

@@ -5,16 +5,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from fnmatch import fnmatchcase
 from uuid import UUID
 
 from infrastructor.domains.configs.file_commands import ABSENT, RemoteFile
 from infrastructor.domains.configs.files import read_file
+from infrastructor.domains.configs.roots import roots_of
 from infrastructor.errors import NotFound, PermissionDenied
 from infrastructor.formats.kinds import BINARY, TEXT, as_text, config_type
 from infrastructor.formats.secrets import Masker
 from infrastructor.operation import Context
-from infrastructor.snapshot_store import Baseline, Change, ConfigWatch, Holding, Snapshot
+from infrastructor.snapshot_store import REFUSED, Baseline, Change, Holding, Snapshot
 from infrastructor.times import moment
 
 LIVE, LATEST, PREVIOUS, BASELINE = "live", "latest", "previous", "baseline"
@@ -45,37 +45,25 @@ class Side:
         return None if text is None else masker.mask(self.kind, text, self.path).text
 
 
-def covers(watch: ConfigWatch, path: str) -> bool:
-    """Whether a watch takes in a path."""
-    folder = watch.path.rstrip("/")
-    if path == (folder or "/"):
-        return True
-    if not path.startswith(f"{folder}/"):
-        return False
-    rest = path[len(folder) + 1 :]
-    if not watch.recursive and "/" in rest:
-        return False
-    name = rest.rsplit("/", 1)[-1]
-    included = not watch.include or any(fnmatchcase(name, pattern) for pattern in watch.include)
-    return included and not any(fnmatchcase(name, pattern) for pattern in watch.exclude)
+async def check_known(ctx: Context, path: str) -> str:
+    """Only what is watched, or was, is read: the right to look at configuration is none to read every file.
 
-
-async def check_known(ctx: Context, path: str) -> None:
-    """Only what is watched, or was, is read: the right to look at configuration is none to read every file."""
-    if any(covers(watch, path) for watch in await ctx.watches.watches(ctx.device.id)):
-        return
-    if await ctx.snapshots.at(ctx.device.id, path, ctx.now) is None:
+    The watched folder or file that covers it; "/" where only the history knows it.
+    """
+    watched = [watch for watch in await ctx.watches.watches(ctx.device.id) if watch.source != REFUSED]
+    covering = [root.path for root in roots_of(watched) if root.covers(path)]
+    if not covering and await ctx.snapshots.at(ctx.device.id, path, ctx.now) is None:
         raise NotFound(
             f"{path} on {ctx.device.hostname} is not watched, and nothing is known of it.",
             hint="Watch it with config_watch_add; config_file_list names the files that are known.",
         )
+    return max(covering, key=len, default="/")
 
 
-async def read_live(ctx: Context, path: str) -> Side:
-    """The file as it is on the device now."""
-    await check_known(ctx, path)
-    found = await read_file(ctx, path)
-    if found.path != path and found.exists:
+async def read_known(ctx: Context, path: str) -> RemoteFile:
+    """The file as it is on the device now; a link is followed only to what may be read too."""
+    found = await read_file(ctx, path, within=await check_known(ctx, path))
+    if found.path != path:
         try:
             await check_known(ctx, found.path)
         except NotFound as error:
@@ -83,7 +71,12 @@ async def read_live(ctx: Context, path: str) -> Side:
                 f"{path} on {ctx.device.hostname} is a link to {found.path}, which is not watched.",
                 hint="Watch the file that it leads to, if it may be seen.",
             ) from error
-    return live_side(ctx, path, found)
+    return found
+
+
+async def read_live(ctx: Context, path: str) -> Side:
+    """The same as a side."""
+    return live_side(ctx, path, await read_known(ctx, path))
 
 
 def live_side(ctx: Context, path: str, found: RemoteFile) -> Side:

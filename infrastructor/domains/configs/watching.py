@@ -9,6 +9,7 @@ from infrastructor.domains.configs.discovery import candidates, watches
 from infrastructor.domains.configs.discovery_commands import (
     FindFolders,
     InspectMounts,
+    ListServices,
     PodmanInspectMounts,
     QueryMounts,
 )
@@ -16,14 +17,14 @@ from infrastructor.domains.configs.models import ConfigPath, Discovery, WatchCha
 from infrastructor.domains.devices.commands import FindConfigs
 from infrastructor.errors import CommandNotAvailable, DataCollectionError, DeviceNotFound
 from infrastructor.operation import PLAIN, Cache, CachedParams, Context, DeviceName, DeviceParams, Params, operation
-from infrastructor.paging import Cursor, Limit, page_within
+from infrastructor.paging import Cursor, Limit, fitting, page_within
 from infrastructor.ports.callers import Effect
 from infrastructor.ports.devices import Device
 from infrastructor.snapshot_store import REFUSED, ConfigWatch
 
 USER = "user"
 _MOST_PATTERNS = 50
-_MOST_ADDED = 100
+_FOUND, _BESIDE = 16_000, 8_000  # characters of what is found, and of each list beside it
 
 
 class WatchListParams(Params):
@@ -149,11 +150,11 @@ class DiscoverParams(CachedParams):
     effect=Effect.READ,
     route="GET /api/configs/{device}/discovery",
     cache=Cache("config_discovery", timedelta(hours=1)),
-    commands=(FindConfigs, FindFolders, InspectMounts, PodmanInspectMounts),
+    commands=(FindConfigs, FindFolders, ListServices, InspectMounts, PodmanInspectMounts),
     queries=(QueryMounts,),
 )
 async def config_watch_discover(ctx: Context, params: DiscoverParams) -> Discovery:
-    """Find the configuration of a device and watch it: SWAG, stacks, mounted files, nginx, Apache, Traefik."""
+    """Find and watch configuration of a device: SWAG, stacks, appdata, mounted files, nginx, Apache, Traefik."""
     paths = await ctx.run(FindConfigs())
     try:
         containers = (await ctx.ask(QueryMounts())).value
@@ -162,17 +163,26 @@ async def config_watch_discover(ctx: Context, params: DiscoverParams) -> Discove
         containers, problem = (), None if isinstance(error, CommandNotAvailable) else error.one_line()
     asked = candidates(containers)
     folders = await ctx.run(FindFolders(asked)) if asked else ()
+    appdata = tuple(one.path for one in paths if one.kind == "appdata")
+    services = await ctx.run(ListServices(appdata)) if appdata else ()
     known = {(watch.path, watch.source): watch for watch in await ctx.watches.watches(ctx.device.id)}
-    found = [one for one in watches(ctx.device.id, paths, containers, folders) if (one.path, REFUSED) not in known]
+    found = [
+        one for one in watches(ctx.device.id, paths, containers, folders, services) if (one.path, REFUSED) not in known
+    ]
     added = [one.path for one in found if (one.path, one.source) not in known]
     for one in found:
         if known.get((one.path, one.source)) != one:
             await ctx.watches.add_watch(one)
+    whole = {source: sorted(one.path for one in found if one.source == source) for source in _sources(found)}
+    refused = sorted(path for path, source in known if source == REFUSED)
+    shown = {source: fitting(rows, _FOUND // len(whole)) for source, rows in whole.items()}
+    told, left = fitting(sorted(added), _BESIDE), fitting(refused, _BESIDE)
     return Discovery(
         device=ctx.device.hostname,
-        found={source: sorted(one.path for one in found if one.source == source) for source in _sources(found)},
-        added=sorted(added)[:_MOST_ADDED],
-        refused=sorted(path for path, source in known if source == REFUSED),
+        found=shown,
+        added=told,
+        refused=left,
+        omitted=sum(map(len, (*whole.values(), added, refused))) - sum(map(len, (*shown.values(), told, left))),
         problem=problem,
     )
 

@@ -48,7 +48,8 @@ from infrastructor.sanitize import clean
 CHANGED = (
     *("containers", "container_detail", "container_stats", "container_health"),
     *("ports", "port_scan", "docker_networks", "dependencies"),
-    *("proxies", "proxy_config", "proxy_samples", "proxy_summary"),
+    *("proxies", "proxy_config", "proxy_templates", "proxy_samples", "proxy_summary"),
+    *("stacks", "stack_detail", "config_discovery"),
 )
 _LOOK = (ListContainers, PodmanListContainers, InspectContainers, PodmanInspectContainers)
 _QUERIES = (QueryContainers, QueryContainer)

@@ -1,7 +1,6 @@
 """What a container was, did and used in a time: answered from the store, no device is asked."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 from math import ceil
@@ -12,8 +11,8 @@ from pydantic import Field
 from infrastructor.container_store import SampleBucket, StateChange
 from infrastructor.domains.containers.models import ONE_CONTAINER, ContainerRef
 from infrastructor.domains.containers.rows import short_image
-from infrastructor.errors import NotFound, ValidationFailed
-from infrastructor.events import Event, EventFilter
+from infrastructor.errors import Conflict, NotFound, ValidationFailed
+from infrastructor.events import Event, EventFilter, Severity
 from infrastructor.operation import PLAIN, Context, DeviceParams, Result, operation
 from infrastructor.paging import fitting
 from infrastructor.ports.callers import Effect
@@ -25,8 +24,8 @@ _MOST_POINTS = 150
 _POINTS = 48  # unless a step is asked for
 _MOST_LINES = 100
 _STORY_BUDGET = 10_000  # characters; the figures take up to 28,000
-_MOST_EVENTS = 2000
 _NAMES = 20
+_OOM = "container.oom"
 _STEPS_S = (60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800)
 
 
@@ -100,11 +99,12 @@ async def container_history(ctx: Context, params: HistoryParams) -> ContainerHis
     buckets = await ctx.containers.series(device.id, name, since, until, step)
     changes = await ctx.containers.changes(device.id, name, since, until, _MOST_LINES)
     wanted = EventFilter(topics=("containers",), device_id=device.id, subject=name, since=since, until=until)
-    events = await ctx.events.latest(wanted, _MOST_EVENTS)
+    events = await ctx.events.latest(wanted, _MOST_LINES)
     if not (buckets or changes or events):
         await _nothing(ctx, name, since)
-    kinds = Counter(event.kind for event in events)
-    story = sorted([*_of_events(events), *_of_changes(changes, since)], key=lambda line: line.at, reverse=True)
+    tally = await ctx.events.tally(wanted)
+    of_changes = _of_changes(changes, since, [event.at for event in events if event.kind == _OOM])
+    story = sorted([*_of_events(events), *of_changes], key=lambda line: line.at, reverse=True)
     told = fitting(story[:_MOST_LINES], _STORY_BUDGET)
     average_cpu = _weighted([(one.cpu_percent_avg, one.samples) for one in buckets])
     average_memory = _weighted([(one.memory_bytes_avg, one.samples) for one in buckets])
@@ -114,16 +114,17 @@ async def container_history(ctx: Context, params: HistoryParams) -> ContainerHis
         since=since,
         until=until,
         step_seconds=int(step.total_seconds()),
-        starts=kinds["container.start"],
-        failed_ends=sum(1 for event in events if event.kind == "container.die" and event.severity != "info"),
-        oom_kills=kinds["container.oom"],
-        unhealthy=sum(1 for event in events if event.data.get("health") == "unhealthy"),
+        starts=_counted(tally, "container.start", Severity.INFO),
+        failed_ends=_counted(tally, "container.die"),
+        # The engine misses a kill now and then; what the kernel counted is known where it was sampled.
+        oom_kills=max(_counted(tally, _OOM), _kills(changes, since)),
+        unhealthy=_counted(tally, "container.health_status"),
         cpu_percent_avg=None if average_cpu is None else round(average_cpu, 1),
         cpu_percent_max=_round(_highest([one.cpu_percent_max for one in buckets])),
         memory_bytes_avg=None if average_memory is None else round(average_memory),
         memory_bytes_max=_highest([one.memory_bytes_max for one in buckets]),
         story=told,
-        story_omitted=len(story) - len(told),
+        story_omitted=sum(tally.values()) + len(of_changes) - len(told),
         usage=_usage(buckets),
     )
 
@@ -149,7 +150,31 @@ async def _name(ctx: Context, ref: str) -> str:
     states = await ctx.containers.states(ctx.device.id)
     if any(state.name == ref for state in states):
         return ref
-    return next((state.name for state in states if state.container_id.startswith(ref.lower())), ref)
+    meant = [state.name for state in states if state.container_id.startswith(ref.lower())]
+    if len(meant) > 1:
+        names = ", ".join(meant[:_NAMES])
+        raise Conflict(
+            f"{ref!r} is the start of {len(meant)} container ids on {ctx.device.hostname}: {names}.",
+            hint="Use a name, or more of the id.",
+        )
+    return meant[0] if meant else ref
+
+
+def _counted(tally: Mapping[tuple[str, Severity], int], kind: str, *severities: Severity) -> int:
+    """Events of a kind; unless others are named, those that were worth a look."""
+    wanted = severities or tuple(severity for severity in Severity if severity is not Severity.INFO)
+    return sum(count for (one, severity), count in tally.items() if one == kind and severity in wanted)
+
+
+def _kills(changes: Sequence[StateChange], since: datetime) -> int:
+    """What the kernel's count grew by; it begins anew with each start."""
+    total = 0
+    for before, after in pairwise(changes):
+        old, new = before.state, after.state
+        same = (old.container_id, old.started_at) == (new.container_id, new.started_at)
+        gained = (new.oom_kills or 0) - ((old.oom_kills or 0) if same else 0)
+        total += max(0, gained) if after.at >= since else 0
+    return total
 
 
 async def _nothing(ctx: Context, name: str, since: datetime) -> None:
@@ -182,8 +207,8 @@ def _words(event: Event) -> str:
     return " ".join(parts)
 
 
-def _of_changes(changes: Sequence[StateChange], since: datetime) -> list[Happening]:
-    """What events do not tell: another image, other ports, a restart count that grew."""
+def _of_changes(changes: Sequence[StateChange], since: datetime, told: Sequence[datetime]) -> list[Happening]:
+    """What events do not tell: another image, other ports, a restart count that grew, kills but for those `told`."""
     lines = []
     for before, after in pairwise(changes):
         old, new = before.state, after.state
@@ -198,6 +223,8 @@ def _of_changes(changes: Sequence[StateChange], since: datetime) -> list[Happeni
             words.append(f"ports {' '.join(old.ports) or 'none'} -> {' '.join(new.ports) or 'none'}")
         if (new.restart_count or 0) > (old.restart_count or 0):
             words.append(f"restarted by its policy, {new.restart_count} times so far")
+        if _kills([before, after], since) and not any(before.at < at <= after.at for at in told):
+            words.append(f"{new.oom_kills} processes were killed in it for want of memory")
         if new.oom_killed and not old.oom_killed:
             words.append("ended for want of memory")
         if words and after.at >= since:

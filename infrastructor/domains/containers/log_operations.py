@@ -26,8 +26,7 @@ from infrastructor.times import moment
 
 _NS = 1_000_000_000
 _FIRST_WINDOW = 2000  # lines looked through at first when there is something to look for
-_WIDEST = 40_000
-_ATTEMPTS = 6
+_WIDEST = 40_000  # behind those that were seen already
 
 When = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z:.+-]{1,40}$")]
 Older = Annotated[
@@ -70,17 +69,26 @@ async def container_logs(ctx: Context, params: LogsParams) -> ContainerLogs:
         stream=params.stream,
     )
     found = (await inspect(ctx, params.container)).value
-    window = (wanted.place.depth if wanted.place else 0) + (params.tail if params.grep is None else _FIRST_WINDOW)
-    for _ in range(_ATTEMPTS):
+    depth = wanted.place.depth if wanted.place else 0
+    step = params.tail if params.grep is None else _FIRST_WINDOW
+    while True:
+        window = depth + step
         reply, asked = await _read(ctx, found.id, wanted, window)
         lines, complete = reply.value.lines, asked is None or reply.value.records < asked
         older = wanted.choose(lines)
         hits = [index for index, line in older if matches(line.text)]
-        if len(hits) >= params.tail or complete or asked != window or window >= _WIDEST:
+        if len(hits) >= params.tail or complete or asked != window or step >= _WIDEST:
             break
-        window = min(_WIDEST, window * 4)
+        step = min(_WIDEST, step * 4)
     return _answer(
-        ctx.device.hostname, found.name, reply, older, hits[-params.tail :], complete=complete, all_hits=hits
+        ctx.device.hostname,
+        found.name,
+        reply,
+        wanted,
+        hits[-params.tail :],
+        complete=complete,
+        all_hits=hits,
+        searched=len(older),
     )
 
 
@@ -135,11 +143,12 @@ def _answer(
     device: str,
     name: str,
     reply: Reply[Batch],
-    older: list[tuple[int, Line]],
+    wanted: Wanted,
     chosen: list[int],
     *,
     complete: bool,
     all_hits: list[int],
+    searched: int,
 ) -> ContainerLogs:
     lines = reply.value.lines
     shown: list[LogLine] = []
@@ -154,8 +163,8 @@ def _answer(
         first = index
     if len(shown) < len(all_hits):
         cursor = str(log_lines.place_of(lines, first))
-    elif not complete and older:
-        cursor = str(log_lines.place_of(lines, older[0][0]))
+    elif not complete and log_lines.before(lines, wanted.place):
+        cursor = str(log_lines.place_of(lines, 0))  # all that was read was looked through
     else:
         cursor = None
     return ContainerLogs(
@@ -163,17 +172,22 @@ def _answer(
         name=name,
         via=reply.via,
         lines=shown[::-1],
-        searched=len(older),
+        searched=searched,
         next_cursor=cursor,
-        hint=_hint(reply.value, shown, len(chosen), complete=complete),
+        hint=_hint(reply.value, shown, len(chosen), cursor, wanted, complete=complete),
     )
 
 
-def _hint(batch: Batch, shown: list[LogLine], chosen: int, *, complete: bool) -> str | None:
+def _hint(
+    batch: Batch, shown: list[LogLine], chosen: int, cursor: str | None, wanted: Wanted, *, complete: bool
+) -> str | None:
     if batch.truncated:
         return "There is more than fits; the newest lines of the span were not read. Bring since and until closer."
     if len(shown) < chosen:
         return f"{chosen - len(shown)} of the lines asked for did not fit; next_cursor gives them."
+    if cursor is None and not complete:
+        return f"What is older lies behind {len(batch.lines)} lines; ask for it with since and until."
     if not shown and not complete:
-        return f"Nothing in the newest {len(batch.lines)} lines; next_cursor looks further back."
+        text = f"Nothing in the newest {len(batch.lines)} lines; next_cursor looks further back."
+        return f"{text} With since as well, that span is read at once." if wanted.until is not None else text
     return None

@@ -1,5 +1,6 @@
 """device_test and device_analyze: what a device can do, and what stands in the way."""
 
+from collections.abc import Sequence
 from time import perf_counter
 from typing import TypeVar
 
@@ -16,12 +17,14 @@ from infrastructor.domains.system.commands import ListUnits
 from infrastructor.domains.system.models import Service
 from infrastructor.errors import CommandFailed, CommandNotAvailable, CommandTimeout, InfrastructorError, ParseError
 from infrastructor.operation import Context
+from infrastructor.paging import fitting
 from infrastructor.ports.devices import Transport
 from infrastructor.ports.ssh import Capabilities
 
 T = TypeVar("T")
 
 _CLOCK_SKEW_S = 60
+_LIST = 10_000  # characters of each long list
 _BASE_TOOLS = ("tail", "stat", "ps", "timeout", "base64", "setsid")
 _PACKAGE_MANAGERS = {
     "apt-get": "apt", "dnf": "dnf", "yum": "yum", "apk": "apk", "pacman": "pacman", "zypper": "zypper", "opkg": "opkg",
@@ -118,6 +121,13 @@ async def analyze(ctx: Context) -> DeviceAnalysis:
     units = (await attempt(ListUnits()) if has_services else None) or ()
     versions = dict(await attempt(ReadVersions()) or {})
     projects = (await attempt(ListComposeProjects()) if "docker" in tools else None) or {}
+
+    def shown(rows: Sequence[T], what: str) -> list[T]:
+        kept = fitting(rows, _LIST)
+        if len(kept) < len(rows):
+            problems.append(f"{len(rows) - len(kept)} more {what}.")
+        return kept
+
     return DeviceAnalysis(
         device=ctx.device.hostname,
         capabilities=capabilities,
@@ -127,9 +137,12 @@ async def analyze(ctx: Context) -> DeviceAnalysis:
         versions=versions,
         gpus=list(await attempt(ListGpus()) or ()),
         services=_running(units),
-        failed_services=[unit.name for unit in units if unit.state == "failed"],
-        compose_projects={project: list(files) for project, files in projects.items()},
-        config_paths=list(await attempt(FindConfigs()) or ()),
+        failed_services=shown([unit.name for unit in units if unit.state == "failed"], "failed; service_list has them"),
+        compose_projects={
+            project: list(files)
+            for project, files in shown(sorted(projects.items()), "compose projects; stack_list has them")
+        },
+        config_paths=shown(await attempt(FindConfigs()) or (), "configuration files; config_watch_list has them"),
         problems=problems,
     )
 

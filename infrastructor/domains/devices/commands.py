@@ -38,7 +38,7 @@ for base in /opt /srv /root /home/* /mnt/* /mnt/user/appdata /docker /compose /d
   found compose "$base"/docker-compose.yml "$base"/docker-compose.yaml "$base"/compose.yml "$base"/compose.yaml \
     "$base"/*/docker-compose.yml "$base"/*/docker-compose.yaml "$base"/*/compose.yml "$base"/*/compose.yaml
 done
-found appdata /appdata /*/appdata /mnt/*/appdata
+found appdata /appdata /*/appdata /*/*/appdata
 found nginx /etc/nginx/nginx.conf
 found apache /etc/apache2/apache2.conf /etc/httpd/conf/httpd.conf
 found traefik /etc/traefik/traefik.yml /etc/traefik/traefik.yaml /etc/traefik/traefik.toml

@@ -163,7 +163,7 @@ class DeviceAnalysis(Result):
     gpus: list[str] = Field(description="Graphics cards.")
     services: list[str] = Field(description="Running services people ask about.")
     failed_services: list[str] = Field(description="Services that failed.")
-    compose_projects: dict[str, list[str]] = Field(description="Compose projects of running containers: their files.")
+    compose_projects: dict[str, list[str]] = Field(description="Compose projects of containers: their files.")
     config_paths: list[ConfigPath] = Field(description="Where configuration was found.")
     problems: list[str] = Field(description="What could not be found out, and why.")
 

@@ -58,6 +58,7 @@ _COLLECTED = (
     *("containers", "container_detail", "container_stats", "container_health"),
     *("ports", "port_scan", "interfaces", "docker_networks", "dependencies"),
     *("proxies", "proxy_config", "proxy_templates", "proxy_samples", "proxy_summary"),
+    *("stacks", "stack_detail", "config_discovery"),
 )
 
 

@@ -18,7 +18,7 @@ _SHOWN_LABEL = 100
 
 # What a device says its drives are called is put into a command line: only what such names look like.
 DRIVE_NAME = re.compile(r"/dev/[A-Za-z0-9][A-Za-z0-9_./:-]{0,200}\Z")
-DRIVE_TYPE = re.compile(r"[a-z][a-z0-9_+]{0,30}(?:[,+/:][a-z0-9_+]{1,30}){0,4}\Z")
+DRIVE_TYPE = re.compile(r"[a-z0-9][a-z0-9_+-]{0,30}(?:[,+/:][a-z0-9_+-]{1,30}){0,4}\Z")
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ class DriveHealth(Result):
     verdict: Level = Field(description="The worst of its drives; unknown without any.")
     counts: dict[str, int] = Field(description="How many drives per verdict.")
     drives: list[Drive] = Field(description="Worst first, as many as fit, 64 at most; counts tells of all.")
-    note: str | None = Field(description="What limits this answer: no drives, no history.")
+    note: str | None = Field(description="What limits this answer: no drives, no history, too many drives.")
 
 
 class BaselineAccepted(Result):

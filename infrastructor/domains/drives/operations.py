@@ -21,9 +21,11 @@ from infrastructor.operation import Cache, CachedParams, Context, DeviceParams, 
 from infrastructor.paging import ROWS_BUDGET, fitting
 from infrastructor.ports.callers import Effect
 from infrastructor.ports.series import DriveBaseline, DriveSample
+from infrastructor.sanitize import clean
 
 _FIRST_INTERVAL_S = 0.5
 _SHOWN = 64
+_SHOWN_NAME = 100
 _HISTORY = timedelta(days=365)
 _ORDER = [Level.FAILING, Level.WATCH, Level.UNKNOWN, Level.OK]
 _NO_COUNT = frozenset({"wear_percent", "spare_percent", "spare_threshold_percent"})
@@ -72,8 +74,7 @@ class DriveHealthParams(CachedParams):
 async def drive_health(ctx: Context, params: DriveHealthParams) -> DriveHealth:
     """Judge each drive by SMART and its past: ok, watch or failing, with evidence. Wakes no sleeping disk."""
     scanned = await ctx.run(ScanDrives())
-    known = [row for row in scanned if DRIVE_NAME.match(row.name) and DRIVE_TYPE.match(row.type)]
-    readings = _without_twins(await asyncio.gather(*(_read(ctx, row) for row in known)))
+    readings = _without_twins(await asyncio.gather(*(_read(ctx, row) for row in scanned)))
     histories, baselines, missing = await _history(ctx)
     drives = [
         _drive(reading, Past(histories.get(reading.key, ()), ctx.now, baselines.get(reading.key)))
@@ -81,20 +82,29 @@ async def drive_health(ctx: Context, params: DriveHealthParams) -> DriveHealth:
     ]
     await _store(ctx, readings, histories, missing)
     drives.sort(key=lambda drive: (_ORDER.index(drive.verdict), drive.name))
+    shown = fitting(drives[:_SHOWN], ROWS_BUDGET)
     note = missing
+    if len(shown) < len(drives):
+        more = f"{len(drives) - len(shown)} more drives are only counted, none of them worse than the last one shown."
+        note = f"{missing} {more}" if missing else more
     if not drives:
         note = "smartctl finds no drive here. A virtual machine's disks have no SMART: ask the machine it runs on."
     return DriveHealth(
         device=ctx.device.hostname,
         verdict=drives[0].verdict if drives else Level.UNKNOWN,
         counts=dict(Counter(drive.verdict for drive in drives)),
-        drives=fitting(drives[:_SHOWN], ROWS_BUDGET),
+        drives=shown,
         note=note,
     )
 
 
 async def _read(ctx: Context, row: Scanned) -> DriveReading:
     """One drive; one that cannot be read must not hide the others."""
+    if not (DRIVE_NAME.match(row.name) and DRIVE_TYPE.match(row.type)):
+        name, kind = clean(row.name, _SHOWN_NAME), clean(row.type, _SHOWN_NAME)
+        return DriveReading(
+            name, kind, problem="smartctl calls it by a name or type that no drive has; it was not asked."
+        )
     try:
         return await ctx.run(ReadDrive(row.name, row.type))
     except (CommandTimeout, ParseError) as error:

@@ -55,6 +55,7 @@ _WORDS = {
     "warning": "emerg|alert|crit|fatal|panic|err|fail|segfault|denied|refused|unable|cannot|warn|timed? ?out",
 }
 _MAY_NOT = "Add the login user to group systemd-journal or adm on the device."
+_NO_JOURNAL = "systemd does not run there, so no journal is written."
 _OTHER_SOURCE = "Ask for a source that it has: journal, file:/var/log/… or container:…."
 
 SourceList = Annotated[
@@ -124,6 +125,9 @@ async def log_query(ctx: Context, params: LogQueryParams) -> LogPage:
     lines, cursor = merge(parts, params.limit, query.newest, query.shown)
     problems = [SourceProblem(source=name, problem=error.one_line()) for name, error in failures]
     problems += [problem for name, excerpt in excerpts for problem in _remarks(name, excerpt, params.priority)]
+    if not (await ctx.links.capabilities(ctx.device)).systemd:
+        empty = [name for name, excerpt in excerpts if _is_of_journal(name) and not excerpt.lines]
+        problems += [SourceProblem(source=name, problem=f"{_NO_JOURNAL} {_OTHER_SOURCE}") for name in empty]
     return LogPage(device=ctx.device.hostname, lines=lines, problems=problems, next_cursor=cursor)
 
 
@@ -241,6 +245,10 @@ def _match(name: str) -> re.Match[str]:
             hint="One of system, journal, kernel, logread, unit:NAME, file:/var/log/…, container:NAME.",
         )
     return match
+
+
+def _is_of_journal(name: str) -> bool:
+    return name in {"journal", "kernel"} or name.startswith("unit:")
 
 
 def _remarks(name: str, excerpt: Excerpt, priority: Priority | None) -> list[SourceProblem]:

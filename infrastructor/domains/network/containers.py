@@ -64,6 +64,7 @@ class Container:
 
     id: str
     name: str
+    image: str
     state: str
     stack: str | None
     service: str | None
@@ -105,6 +106,7 @@ def listed(row: Any) -> Container:
         fields,
         identity=identity,
         name=names[0].removeprefix("/") if names else identity[:12],
+        image=_text(fields.get("Image")),
         state=_text(fields.get("State")).lower(),
         labels=_mapping(fields.get("Labels")),
         ports=tuple(_listed_ports(fields.get("Ports"))),
@@ -129,6 +131,8 @@ def inspected(row: Any) -> Container:
         fields,
         identity=_text(fields.get("Id")),
         name=_text(fields.get("Name")).removeprefix("/"),
+        # Podman's program has the name here; Docker's `Image` is a digest.
+        image=_text(fields.get("ImageName")) or _text(config.get("Image")),
         state=_text(_mapping(fields.get("State")).get("Status")).lower(),
         labels=_mapping(config.get("Labels")),
         ports=tuple(islice(_bound_ports(_mapping(fields.get("NetworkSettings")).get("Ports")), _PORTS)),
@@ -172,6 +176,7 @@ def _container(
     *,
     identity: str,
     name: str,
+    image: str,
     state: str,
     labels: Mapping[str, Any],
     ports: tuple[Publication, ...],
@@ -181,6 +186,7 @@ def _container(
     return Container(
         id=identity,
         name=name,
+        image=image,
         state=state,
         stack=_text(labels.get("com.docker.compose.project"))
         or _text(labels.get("com.docker.stack.namespace"))

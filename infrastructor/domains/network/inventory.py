@@ -3,9 +3,18 @@
 import asyncio
 from collections.abc import Iterable
 
+from infrastructor.domains.containers.reach import ask
 from infrastructor.domains.network.containers import Container
 from infrastructor.domains.network.queries import ContainerDependencies, PublishingContainers
-from infrastructor.errors import CommandFailed, CommandNotAvailable, CommandTimeout, NotFound, ParseError
+from infrastructor.errors import (
+    CommandFailed,
+    CommandNotAvailable,
+    CommandTimeout,
+    EngineForbidden,
+    EngineStopped,
+    NotFound,
+    ParseError,
+)
 from infrastructor.operation import Context
 from infrastructor.ports.ssh import Via
 
@@ -15,11 +24,11 @@ _AT_ONCE = 8
 async def containers_if_any(ctx: Context, problems: list[str]) -> tuple[tuple[Container, ...], Via | None]:
     """All containers; none and no way where there is no engine. An engine that refuses is a problem, not an error."""
     try:
-        reply = await ctx.ask(PublishingContainers())
-    except CommandNotAvailable:
+        reply = await ask(ctx, PublishingContainers())
+    except (CommandFailed, CommandTimeout, EngineForbidden, EngineStopped, ParseError) as error:
+        problems.append(f"Containers are unknown: {error.message} {error.hint}".rstrip())
         return (), None
-    except (CommandFailed, CommandTimeout, ParseError) as error:
-        problems.append(f"Containers are unknown: {error.message}")
+    except CommandNotAvailable:
         return (), None
     return reply.value, reply.via
 
@@ -28,7 +37,7 @@ async def with_details(ctx: Context, containers: Iterable[Container]) -> tuple[C
     """The same containers in full; those that went meanwhile are left out."""
     slots = asyncio.Semaphore(_AT_ONCE)
 
-    async def ask(container: Container) -> Container | None:
+    async def look(container: Container) -> Container | None:
         if container.details is not None:
             return container
         async with slots:
@@ -37,5 +46,5 @@ async def with_details(ctx: Context, containers: Iterable[Container]) -> tuple[C
             except NotFound:
                 return None
 
-    found = await asyncio.gather(*(ask(container) for container in containers))
+    found = await asyncio.gather(*(look(container) for container in containers))
     return tuple(container for container in found if container is not None)

@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from infrastructor.domains.containers.reach import ask
 from infrastructor.domains.network import links, scan, topology
 from infrastructor.domains.network.commands import ReadLinks, ReadRoutes, ReadSockets
 from infrastructor.domains.network.connectivity import connectivity_check
-from infrastructor.domains.network.dependency_map import service_dependency_map
 from infrastructor.domains.network.inventory import containers_if_any, with_details
 from infrastructor.domains.network.models import (
     DockerNetworkList,
@@ -163,7 +163,7 @@ async def docker_network_list(ctx: Context, params: DockerNetworkListParams) -> 
     Use service_dependency_map for who talks to whom.
     """
     reply, containers, routes = await asyncio.gather(
-        ctx.ask(EngineNetworks()), ctx.ask(PublishingContainers()), ctx.run(ReadRoutes())
+        ask(ctx, EngineNetworks()), ask(ctx, PublishingContainers()), ctx.run(ReadRoutes())
     )
     networks = sorted(reply.value, key=lambda network: network.name)
     members = topology.members_of(containers.value)
@@ -193,6 +193,5 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     port_scan,
     network_interfaces,
     docker_network_list,
-    service_dependency_map,
     connectivity_check,
 )

@@ -1,8 +1,8 @@
 """Changing files that nginx reads: it judges them before it loads them, and what it refuses is taken back.
 
-Order: nginx must accept what is there; the files are changed, each only if it is still what was read; nginx judges
-all of it, its warnings too; it loads it. Whatever goes wrong after the first file, all of them are put back and nginx
-is asked again.
+Order: nginx must accept what is there; then, in one run on the device, the files are changed, each only if it is still
+what was read, nginx judges all of it, its warnings too, and loads it. Whatever goes wrong after the first file, all of
+them are put back there and nginx is asked again; where that run was stopped or killed in the middle, from here.
 """
 
 import hashlib
@@ -12,26 +12,36 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from infrastructor.domains.configs.file_commands import ABSENT
-from infrastructor.domains.configs.files import FILE_COMMANDS, move_file, remove_file, write_file
+from infrastructor.domains.configs.files import FILE_COMMANDS, move_file, remove_file, run_judged, write_file
+from infrastructor.domains.configs.judged_change import Judged, JudgedChange, joined, move, put, remove
+from infrastructor.domains.containers.commands import engine_of
 from infrastructor.domains.containers.reach import run
-from infrastructor.domains.proxies.commands import CheckNginx, PodmanCheckNginx, PodmanReloadNginx, ReloadNginx
+from infrastructor.domains.proxies.commands import CheckNginx, PodmanCheckNginx
 from infrastructor.domains.proxies.history import announce
-from infrastructor.domains.proxies.parsers import NginxMessage, NginxTest
+from infrastructor.domains.proxies.parsers import NginxMessage, NginxTest, parse_said
 from infrastructor.domains.proxies.place import Place
-from infrastructor.errors import CommandFailed, Conflict, InfrastructorError
+from infrastructor.errors import (
+    Cancelled,
+    CommandFailed,
+    CommandTimeout,
+    Conflict,
+    InfrastructorError,
+    ParseError,
+)
 from infrastructor.operation import Context
 
-APPLYING = (*FILE_COMMANDS, CheckNginx, PodmanCheckNginx, ReloadNginx, PodmanReloadNginx)
+APPLYING = (*FILE_COMMANDS, JudgedChange, CheckNginx, PodmanCheckNginx)
 _SHOWN = 5
 
 
 class Step(Protocol):
-    """One change of one file. `path` is where nginx would find fault with it."""
+    """One change of one file. `path` is where nginx would find fault with it; `words` do it on the device."""
 
     @property
     def path(self) -> str: ...
 
-    async def do(self, ctx: Context) -> None: ...
+    @property
+    def words(self) -> tuple[str, ...]: ...
 
     async def undo(self, ctx: Context) -> None: ...
 
@@ -51,16 +61,9 @@ class Put:
     mode: int | None = None
     owner: str = ""
 
-    async def do(self, ctx: Context) -> None:
-        new = self.before is None
-        await write_file(
-            ctx,
-            self.path,
-            self.after,
-            expect=ABSENT if self.before is None else digest(self.before),
-            mode=self.mode if new else None,
-            owner=self.owner if new else "",
-        )
+    @property
+    def words(self) -> tuple[str, ...]:
+        return put(self.path, self.before, self.after, mode=self.mode, owner=self.owner)
 
     async def undo(self, ctx: Context) -> None:
         if self.before is None:
@@ -81,8 +84,9 @@ class Move:
     target: str
     content: bytes
 
-    async def do(self, ctx: Context) -> None:
-        await move_file(ctx, self.path, self.target, expect=digest(self.content))
+    @property
+    def words(self) -> tuple[str, ...]:
+        return move(self.path, self.target, self.content)
 
     async def undo(self, ctx: Context) -> None:
         await move_file(ctx, self.target, self.path, expect=digest(self.content))
@@ -101,8 +105,9 @@ class Remove:
     mode: int
     owner: str
 
-    async def do(self, ctx: Context) -> None:
-        await remove_file(ctx, self.path, expect=digest(self.before))
+    @property
+    def words(self) -> tuple[str, ...]:
+        return remove(self.path, self.before, mode=self.mode, owner=self.owner)
 
     async def undo(self, ctx: Context) -> None:
         await write_file(ctx, self.path, self.before, expect=ABSENT, mode=self.mode, owner=self.owner)
@@ -122,24 +127,49 @@ async def carry_out(ctx: Context, place: Place, steps: Sequence[Step]) -> tuple[
     before = await _judged(ctx, container)
     _check_before(ctx, place, before, steps)
     await announce(ctx, [side for step in steps for side in step.sides])
-    done: list[Step] = []
-    doing: Step | None = None
+    command = JudgedChange(
+        judge=engine_of(await ctx.links.capabilities(ctx.device)),
+        container=container,
+        reload="reload",
+        known="\n".join(sorted({one.conflicting_name for one in before.messages if one.conflicting_name})),
+        steps=joined([step.words for step in steps]),
+    )
+    await ctx.progress(1, 2, f"changing {', '.join(step.path for step in steps[:3])}")
     try:
-        for step in steps:
-            await ctx.progress(len(done), len(steps) + 2, f"changing {step.path}")
-            doing = step
-            await step.do(ctx)
-            done, doing = [*done, step], None
-        after = await _judged(ctx, container)
-        objections = _objections(before, after)
-        if objections:
-            raise _refusal(ctx, place, objections)
-        await ctx.progress(len(steps) + 2, len(steps) + 2, "reloading nginx")
-        await _reload(ctx, container)
-    except BaseException as error:  # also when cancelled: what nginx did not judge must not stay
-        await _take_back(ctx, container, done, doing, error)
+        report = await run_judged(ctx, command)
+    except (Cancelled, CommandFailed, CommandTimeout, ParseError) as error:
+        await _take_back(ctx, container, steps, error)
         raise
-    return after.warnings
+    _check_outcome(ctx, place, report, before)
+    await ctx.progress(2, 2, "nginx has loaded it")
+    return parse_said(report.judged).warnings
+
+
+def _check_outcome(ctx: Context, place: Place, report: Judged, before: NginxTest) -> None:
+    """Raise what a run that did not end well means."""
+    if report.left:
+        raise CommandFailed(
+            f"A change on {ctx.device.hostname} failed and could not be taken back: {'; '.join(report.left)}",
+            hint="Look at these files; nginx has not loaded them, but would at its next start.",
+        )
+    if report.outcome == "done":
+        return
+    if report.outcome == "stopped":
+        raise Cancelled(f"It was stopped before nginx had loaded it on {ctx.device.hostname}; all was put back.")
+    error: CommandFailed
+    if report.outcome == "not_loaded":
+        said = "; ".join(one.text for one in parse_said(report.loaded).errors) or "nothing"
+        error = CommandFailed(f"nginx accepted the files but did not reload: {said}. They were put back.")
+    else:
+        error = _refusal(ctx, place, _objections(before, parse_said(report.judged)))
+    again = parse_said(report.again)
+    if report.again is not None and before.passed and not again.passed:
+        said = "; ".join(one.sentence for one in again.errors[:_SHOWN])
+        raise CommandFailed(
+            f"A change on {ctx.device.hostname} failed ({error}) and was taken back, but nginx now says: {said}",
+            hint="Somebody else changed something meanwhile.",
+        ) from error
+    raise error
 
 
 def require_nginx(ctx: Context, place: Place) -> str:
@@ -204,24 +234,13 @@ def _refusal(ctx: Context, place: Place, objections: Sequence[NginxMessage]) -> 
     )
 
 
-async def _reload(ctx: Context, container: str) -> None:
-    done = await run(ctx, ReloadNginx(container=container))
-    if not done.passed:
-        said = "; ".join(one.text for one in done.errors) or "nothing"
-        raise CommandFailed(f"nginx accepted the files but did not reload: {said}. They were put back.")
-
-
-async def _take_back(
-    ctx: Context, container: str, done: Sequence[Step], doing: Step | None, error: BaseException
-) -> None:
-    """Undo, last first; of the one that broke off nobody knows whether it was done. Raises when that failed."""
+async def _take_back(ctx: Context, container: str, steps: Sequence[Step], error: InfrastructorError) -> None:
+    """Undo, last first, what was done of it: nobody knows how far it came. Raises when that failed."""
     left: list[str] = []
-    if doing is not None:
-        with suppress(Conflict):  # it is not what it would be: not done
-            await doing.undo(ctx)
-    for step in reversed(done):
+    for step in reversed(steps):
         try:
-            await step.undo(ctx)
+            with suppress(Conflict):  # it is not what it would be: not done, or put back already
+                await step.undo(ctx)
         except InfrastructorError as failure:
             left.append(f"{step.path}: {failure.message}")
     if left:
@@ -229,11 +248,10 @@ async def _take_back(
             f"A change on {ctx.device.hostname} failed ({error}) and could not be taken back: {'; '.join(left)}",
             hint="Look at these files; nginx has not loaded them, but would at its next start.",
         ) from error
-    if done:
-        again = await _judged(ctx, container)
-        if not again.passed:
-            said = "; ".join(one.sentence for one in again.errors[:_SHOWN])
-            raise CommandFailed(
-                f"A change on {ctx.device.hostname} failed ({error}) and was taken back, but nginx now says: {said}",
-                hint="Somebody else changed something meanwhile.",
-            ) from error
+    again = await _judged(ctx, container)
+    if not again.passed:
+        said = "; ".join(one.sentence for one in again.errors[:_SHOWN])
+        raise CommandFailed(
+            f"A change on {ctx.device.hostname} failed ({error}) and was taken back, but nginx now says: {said}",
+            hint="Somebody else changed something meanwhile.",
+        ) from error

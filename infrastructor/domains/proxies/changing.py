@@ -8,6 +8,9 @@ from typing import Any
 from pydantic import Field
 
 from infrastructor.domains.configs.file_commands import RemoveFile
+from infrastructor.domains.configs.files import remove_file
+from infrastructor.domains.configs.judged_change import JudgedChange
+from infrastructor.domains.containers.commands import engine_of
 from infrastructor.domains.proxies.applying import APPLYING, Move, Put, Remove, Step, carry_out, require_nginx
 from infrastructor.domains.proxies.commands import CheckNginx
 from infrastructor.domains.proxies.comparing import offer
@@ -42,7 +45,7 @@ from infrastructor.operation import (
 from infrastructor.ports.callers import Effect
 from infrastructor.sanitize import clean
 
-PROXY_ANSWERS = ("proxies", "proxy_config", "proxy_templates", "proxy_samples", "proxy_summary")
+PROXY_ANSWERS = ("proxies", "proxy_config", "proxy_templates", "proxy_samples", "proxy_summary", "dependencies")
 _DEADLINE = timedelta(minutes=5)
 _COMMANDS = (*LOOK, *APPLYING)
 _NEW_MODE = 0o644
@@ -191,11 +194,13 @@ async def _plan_removal(ctx: Context, params: RemoveParams) -> PlanDraft:
         names = [*words(entry.proxy.names), *(words(one.match for one in entry.proxy.locations) or [])]
         targets = words(upstream.text for upstream in entry.proxy.upstreams)
         effects.append(f"{', '.join(names) or entry.label} no longer leads to {', '.join(targets) or 'anything'}.")
-        commands += [CheckNginx(container=place.name).summary(), "nginx -s reload in the same container"]
+        engine = engine_of(await ctx.links.capabilities(ctx.device))
+        change = JudgedChange(engine, _removal(place, entry).words, container=place.name, reload="reload")
+        commands = [CheckNginx(container=place.name).summary(), change.summary()]
     sample = inventory.sample_of(entry)
     same = sample is not None and sample.file.content == entry.file.content
     effects.append(
-        "SWAG's sample has the same content." if same else "Its content is in no sample; only history would have it."
+        "SWAG's sample has the same content." if same else "Its content is in no sample; the history keeps it first."
     )
     return PlanDraft(
         summary=f"Remove the {entry.name.state.value} proxy configuration {entry.label} from {ctx.device.hostname}.",
@@ -223,10 +228,11 @@ async def proxy_config_remove(ctx: Context, params: RemoveParams) -> ProxyRemove
     place, entry = found.place, found.entry
     step = _removal(place, entry)
     loaded = entry.name.state is State.ENABLED
+    await hand_over(ctx, place, [entry.file])  # it may be watched by nobody, and would be gone for good
     if loaded:
         await carry_out(ctx, place, [step])
     else:
-        await step.do(ctx)
+        await remove_file(ctx, step.path, expect=entry.file.sha256)
     return ProxyRemoved(status="done", config=entry.label, files=[clean(step.path, 4000)], reloaded=loaded)
 
 

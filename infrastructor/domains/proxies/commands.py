@@ -153,37 +153,6 @@ class CheckNginx(EngineCommand[NginxTest]):
 
 
 @dataclass(frozen=True)
-class PodmanReloadNginx(Command[NginxTest]):
-    """Have the nginx of a container load its configuration, by Podman."""
-
-    template = "podman exec -- {container} nginx -s reload"
-    needs = "podman"
-    lane = Lane.CHANGE
-    timeout = _TESTING
-    ok_statuses = _ANSWERED
-    may_sudo = True
-    container: str
-
-    def parse(self, output: CommandOutput) -> NginxTest:
-        return parse_test(output)
-
-
-@dataclass(frozen=True)
-class ReloadNginx(EngineCommand[NginxTest]):
-    """Have the nginx of a container load its configuration; requests under way are finished by the old one."""
-
-    template = "docker exec -- {container} nginx -s reload"
-    lane = Lane.CHANGE
-    timeout = _TESTING
-    ok_statuses = _ANSWERED
-    podman = PodmanReloadNginx
-    container: str
-
-    def parse(self, output: CommandOutput) -> NginxTest:
-        return parse_test(output)
-
-
-@dataclass(frozen=True)
 class ReadListeners(Command[tuple[Listener, ...]]):
     """TCP ports that listen in the networks of some processes; 0 stands for the device's own network."""
 

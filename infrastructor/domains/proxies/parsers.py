@@ -7,6 +7,7 @@ from hashlib import sha256
 
 from pydantic_core import from_json
 
+from infrastructor.domains.configs.judged_change import Said
 from infrastructor.domains.network.addresses import big_endian, from_hex
 from infrastructor.errors import ParseError
 from infrastructor.formats.nginx import decode
@@ -180,6 +181,12 @@ def parse_test(output: CommandOutput) -> NginxTest:
     missing = output.exit_status in {126, 127} and _NOT_THERE.search(said)
     text = "it has no nginx" if missing else said
     return NginxTest(passed=None, messages=(NginxMessage(level="engine", text=clean(text, 300)),))
+
+
+def parse_said(said: Said | None) -> NginxTest:
+    """The same of what another command says of nginx."""
+    text = "" if said is None else said.text
+    return parse_test(CommandOutput(exit_status=1 if said is None else said.status, stdout=text.encode()))
 
 
 def _messages(lines: Iterable[str]) -> Iterable[NginxMessage]:

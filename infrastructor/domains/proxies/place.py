@@ -67,12 +67,12 @@ async def find_place(ctx: Context, wanted: str | None) -> Place:
             raise ValidationFailed(f"{wanted!r} climbs.", hint="Name the folder itself.")
         return Place(folder=normpath(wanted), container=None, rows=rows, unknown=unknown)
     if wanted is not None:
-        return await _of_container(ctx, wanted, rows)
+        return await place_of_container(ctx, wanted, rows)
     found = [row for row in rows or () if is_swag(row.image)]
     running = [row for row in found if row.state == "running"]
     chosen = running if len(running) == 1 else found
     if len(chosen) == 1:
-        return await _of_container(ctx, chosen[0].id, rows)
+        return await place_of_container(ctx, chosen[0].id, rows)
     if chosen:
         names = ", ".join(sorted(row.name for row in chosen))
         raise Conflict(f"{ctx.device.hostname} has several SWAGs: {names}.", hint="Name one with swag.")
@@ -131,7 +131,8 @@ async def _containers(ctx: Context) -> tuple[tuple[Row, ...] | None, str | None]
         return None, error.message
 
 
-async def _of_container(ctx: Context, ref: str, rows: tuple[Row, ...] | None) -> Place:
+async def place_of_container(ctx: Context, ref: str, rows: tuple[Row, ...] | None = None) -> Place:
+    """The SWAG in one container. Raises `NotFound` where nothing of the device is its /config."""
     container = (await inspect(ctx, ref)).value
     mount = next((mount for mount in container.mounts if mount.destination == CONFIG), None)
     source = mount.source if mount and mount.type == "bind" else None

@@ -160,9 +160,14 @@ class ServiceList(Result):
     device: str = Field(description="Device name.")
     manager: str = Field(description="systemd, openrc or sysv.")
     counts: dict[str, int] = Field(description="How many services per state.")
-    failed: list[FailedService] = Field(description="Every failed service, the first ten with the reason.")
+    failed: list[FailedService] = Field(
+        description="Failed services, the first ten with the reason; as many as fit, state=failed pages through all."
+    )
     timers: list[Timer] | None = Field(
         default=None, description="When asked for: overdue ones first, then by the next run; None without systemd."
+    )
+    timers_total: int | None = Field(
+        default=None, exclude_if=lambda value: value is None, description="How many there are; more when cut."
     )
     services: list[Service] = Field(description="Services in the asked state, by name.")
     total: int = Field(description="How many match; more than shown when cut.")

@@ -129,7 +129,8 @@ class ServiceListParams(CachedParams):
 async def service_list(ctx: Context, params: ServiceListParams) -> ServiceList:
     """List services of systemd, OpenRC or SysV with their state. Look at `failed` first when something is broken."""
     capabilities = await ctx.links.capabilities(ctx.device)
-    if not capabilities.systemd and not {"systemctl", "rc-status", "service"} & capabilities.tools:
+    # systemctl alone, as in many containers, has nobody to ask.
+    if not capabilities.systemd and not {"rc-status", "service"} & capabilities.tools:
         raise CommandNotAvailable(
             f"{ctx.device.hostname} has no service manager that can be asked: no systemd, OpenRC or SysV scripts.",
             hint="BusyBox init keeps no state of what it started; process_list shows what runs.",
@@ -142,9 +143,10 @@ async def service_list(ctx: Context, params: ServiceListParams) -> ServiceList:
     if capabilities.systemd:
         explained = await _explain(ctx, failed[:_EXPLAINED])
         failed = [explained.get(service.name, service) for service in failed]
-        timers = sorted(await ctx.run(ReadTimers()), key=_by_due)[: params.limit] if params.timers else None
+        timers = sorted(await ctx.run(ReadTimers()), key=_by_due) if params.timers else None
     failed = fitting(failed, _BESIDE)
-    timers = None if timers is None else fitting(timers, _BESIDE)
+    timers_total = None if timers is None else len(timers)
+    timers = None if timers is None else fitting(timers[: params.limit], _BESIDE)
     rows, next_cursor = page_within(
         matching, params.limit, params.cursor, ROWS_BUDGET - characters(failed) - characters(timers or ())
     )
@@ -154,6 +156,7 @@ async def service_list(ctx: Context, params: ServiceListParams) -> ServiceList:
         counts=dict(Counter(service.state for service in services)),
         failed=failed,
         timers=timers,
+        timers_total=timers_total,
         services=rows,
         total=len(matching),
         next_cursor=next_cursor,

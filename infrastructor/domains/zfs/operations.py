@@ -5,6 +5,7 @@ from typing import Any
 
 from infrastructor.completion import Lookup, Source, listed
 from infrastructor.domains.zfs.arc_operations import zfs_arc_stats
+from infrastructor.domains.zfs.changes import CHANGES
 from infrastructor.domains.zfs.dataset_operations import (
     zfs_dataset_get,
     zfs_dataset_list,
@@ -31,6 +32,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     zfs_health_check,
     zfs_recommendations,
     zfs_report,
+    *CHANGES,
 )
 
 

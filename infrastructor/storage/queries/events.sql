@@ -30,3 +30,12 @@ WHERE sequence > $1 AND sequence < $2
   AND ($5::uuid IS NULL OR device_id = $5) AND ($6::text IS NULL OR subject = $6) AND severity >= $7
   AND ($8::timestamptz IS NULL OR at >= $8) AND ($9::timestamptz IS NULL OR at < $9)
 ORDER BY sequence DESC LIMIT $10
+
+-- tally --
+-- How many of each kind and severity, by the same filter.
+SELECT kind, severity, count(*) AS count
+FROM events
+WHERE (cardinality($1::text[]) = 0 OR topic = ANY($1)) AND (cardinality($2::text[]) = 0 OR kind = ANY($2))
+  AND ($3::uuid IS NULL OR device_id = $3) AND ($4::text IS NULL OR subject = $4) AND severity >= $5
+  AND ($6::timestamptz IS NULL OR at >= $6) AND ($7::timestamptz IS NULL OR at < $7)
+GROUP BY kind, severity

@@ -7,14 +7,15 @@ from importlib.resources import files
 
 from infrastructor.ports.ssh import CommandLine
 
-PROGRAMS = {"python3": "agent.py", "perl": "agent.pl"}
+PROGRAMS = {"python3": ("agent_tree.py", "agent.py"), "perl": ("agent.pl",)}
+"""Files that, one behind the other, are the program for an interpreter."""
 _CALLS = {"python3": "python3 -I -S -c", "perl": "perl -e"}
 
 
 @cache
 def _source(interpreter: str) -> str:
     """Without comments and docstrings, which nobody reads there."""
-    text = files(__package__).joinpath(PROGRAMS[interpreter]).read_text("utf-8")
+    text = "\n".join(files(__package__).joinpath(name).read_text("utf-8") for name in PROGRAMS[interpreter])
     text = re.sub(r'^\s*""".*?"""\n', "", text, flags=re.MULTILINE | re.DOTALL)
     text = re.sub(r"^\s*#.*\n", "", text, flags=re.MULTILINE)
     return re.sub(r"\n{2,}", "\n", re.sub(r"  # .*$", "", text, flags=re.MULTILINE))

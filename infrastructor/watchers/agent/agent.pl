@@ -14,7 +14,7 @@ my $WATCH = 0x1000fce;
 my %GONE = (2 => 1, 20 => 1, 40 => 1);
 my %NAMES = (1 => "EPERM", 5 => "EIO", 13 => "EACCES", 116 => "ESTALE");
 my ($fd, $in) = (-1);
-my (%limits, @roots, %dirs, %wds, %seen, %told, %due, @heap, %spent, @missing, @out, @questions, $waiting);
+my (%limits, @roots, %places, %dirs, %wds, %seen, %told, %due, @heap, %spent, @missing, @out, @questions, $waiting);
 my $beyond = 0;
 my $sizeof = 0;
 
@@ -46,18 +46,20 @@ sub base64 {
   $r;
 }
 
-# (mark, mode, links, size, ctime, inode and device) of a path, or of an open file; nothing with $! set.
+# (mark, mode) of a path, or of an open file; nothing with $! set. Every file of a tree goes through here.
+my ($stat, $none) = ("\0" x 256, "");
 sub look {
   my ($path, $handle) = @_;
-  my ($b, $none) = ("\0" x 256, "");
-  my $r = defined $handle ? syscall($STATX, $handle, $none, 0x1000, 0x7ff, $b) : syscall($STATX, -100, $path, 0x100, 0x7ff, $b);
-  return if $r != 0;
-  my ($links, $uid, $gid, $mode, $ino, $size, $cs, $cn, $ms, $mn, $ma, $mi) =
-    unpack "x16 L L L S x2 Q Q x48 q L x4 q L x4 x8 L L", $b;
-  my $time = sub { $_[0] * 1000000000 + $_[1] };
-  my $ctime = $time->($cs, $cn);
-  (join(",", $ino, $size, $time->($ms, $mn), $ctime, $mode, $uid, $gid), $mode, $links, $size, $ctime, "$ino $ma $mi");
+  return if (defined $handle ? syscall($STATX, $handle, $none, 0x1000, 0x7ff, $stat)
+    : syscall($STATX, -100, $path, 0x100, 0x7ff, $stat)) != 0;
+  my ($uid, $gid, $mode, $ino, $size, $cs, $cn, $ms, $mn) = unpack "x20 L L S x2 Q Q x48 q L x4 q L", $stat;
+  ($cn, $mn) = ($cs * 1000000000 + $cn, $ms * 1000000000 + $mn);
+  ("$ino,$size,$mn,$cn,$mode,$uid,$gid", $mode);
 }
+# Of the last one looked at:
+sub links { unpack "x16 L", $stat }
+sub which { join " ", unpack "x32 Q x96 L L", $stat } # inode and device
+sub size_and_ctime { my ($size, $s, $n) = unpack "x40 Q x48 q L", $stat; ($size, $s * 1000000000 + $n) }
 sub parent { my $p = shift; $p =~ s{/[^/]*$}{}; length $p ? $p : "/" }
 sub below { $_[0] eq "/" ? "/" : "$_[0]/" }
 sub is_root { my $p = shift; scalar grep { $_->[0] eq $p } @roots }
@@ -73,12 +75,11 @@ sub scopes {
   \@found;
 }
 sub wants {
-  my ($path, $covering, $folder) = @_;
-  for (@$covering) {
-    my ($root, $start) = @$_;
-    my $rel = substr $path, $start;
+  for (@{$_[1]}) {
+    my $root = $_->[0];
+    my $rel = substr $_[0], $_->[1];
     next if $root->[3] && $rel =~ $root->[3];
-    if ($folder) { return 1 if $root->[1] }
+    if ($_[2]) { return 1 if $root->[1] }
     elsif (!$root->[2] || $rel =~ $root->[2]) { return 1 }
   }
   0;
@@ -134,14 +135,14 @@ sub scan {
     while (defined(my $name = readdir $handle)) {
       next if $name eq "." || $name eq "..";
       my $path = $prefix . $name;
-      my @s = look($path);
-      if (!@s) {
+      my ($mark, $kind) = look($path);
+      if (!defined $mark) {
         $visit->($path) if !$GONE{$! + 0} && wants($path, $covering);
-      } elsif (($s[1] & 0xf000) == 0x4000) {
+      } elsif (($kind & 0xf000) == 0x4000) {
         my $known = exists $dirs{$path};
         push @stack, [$path, $mode == 0 || !$known, 0] if wants($path, $covering, 1) && !($mode == 2 && $known);
       } elsif (wants($path, $covering)) {
-        $visit->($path, @s);
+        $visit->($path, $mark);
       }
     }
     closedir $handle;
@@ -152,16 +153,19 @@ sub scan_all {
   @missing = ();
   for my $root (@roots) {
     my $path = $root->[0];
-    if (-d $path) { scan($path, $visit, $mode); next }
+    if (place($path)) { scan($path, $visit, $mode); next }
     my $folder = parent($path);
-    if (-d $folder) {
+    if (place($folder)) {
       add_watch($folder, 1) unless exists $dirs{$folder};
       my @s = look($path);
-      if (@s) { $visit->($path, @s); next }
+      if (@s) { $visit->($path, $s[0]); next }
     }
     push @missing, $path;
   }
 }
+sub identity { my @s = stat $_[0]; @s && -d _ ? "$s[0] $s[1]" : "" }
+sub place { my $found = identity($_[0]); $places{$_[0]} //= $found if $found; $found ne "" }
+sub replaced { scalar grep { ($dirs{$_} // -1) >= 0 && identity($_) ne $places{$_} } keys %places }
 sub forget {
   my $folder = shift;
   my $start = below($folder);
@@ -185,7 +189,7 @@ sub restart {
   $fd = syscall $INIT, 0x80800;
   exit 4 if $fd < 0;
   open $in, "<&=$fd" or exit 4;
-  (%dirs, %wds, %told) = ();
+  (%dirs, %wds, %told, %places) = ();
   $beyond = 0;
   scan_all($_[0], 0);
 }
@@ -197,9 +201,10 @@ sub tree {
   scan_all(sub {
     my ($path, $mark) = @_;
     return if exists $again{$path};
-    if (exists $seen{$path}) { $known++ }
+    my $old = $seen{$path};
+    if (defined $old) { $known++ }
     elsif (keys %seen >= $limits{files}) { $beyond++; return }
-    known_or_new($path, $mark) unless exists $due{$path};
+    known_or_new($path, $mark) unless defined $old && defined $mark && $old eq $mark || exists $due{$path};
     return unless defined $mark;
     $again{$path} = $mark;
     say_("S", $mark, quote($path)) if $listing;
@@ -216,7 +221,7 @@ sub digest {
   return "-" unless defined $pid;
   if (!$pid) {
     open my $to, "|exec sha256sum 2>/dev/null" or kill 9, $$;
-    print $to "$_\0$marks->{$_}\n" for sort keys %$marks;
+    print $to map "$_\0$marks->{$_}\n", sort keys %$marks;
     close $to;
     kill 9, $$;
   }
@@ -252,7 +257,9 @@ sub polled {
         && !$found{$_} && !exists $due{$_} && !exists $told{$folder};
     }
   }
-  for (@missing) { if (look($_)) { resync(); last } }
+  my $moved = replaced();
+  say_("O", "root") if $moved;
+  resync() if $moved || grep { look($_) } @missing;
 }
 
 # A heap of [when, path], as Python's heapq.
@@ -373,7 +380,8 @@ sub check {
     my $code = $! + 0;
     return $GONE{$code} ? $limits{settle} : nothing($path, $entry, $mark, why($code));
   }
-  my ($before, $kind, undef, $size, $ctime, $file) = look("", fileno $f);
+  my ($before, $kind) = look("", fileno $f);
+  my ($file, $size, $ctime) = (which(), size_and_ctime());
   return $limits{settle} unless defined $before && ($kind & 0xf000) == 0x8000;
   return nothing($path, $entry, $mark, "huge") if $size > $limits{hashed};
   my $kept = $size <= $limits{bytes};
@@ -395,10 +403,10 @@ sub check {
     return nothing($path, $entry, $mark, "huge") unless $digest;
   }
   my ($after) = look("", fileno $f);
-  my @there = look($path);
+  my ($there) = look($path);
   close $f;
-  return $limits{settle} unless @there;
-  my $whole = $before eq $after && $there[5] eq $file;
+  return $limits{settle} unless defined $there;
+  my $whole = $before eq $after && which() eq $file;
   return $limits{settle} if !$whole && !$late;
   my $recent = wall() - $ctime < 50000000;
   $seen{$path} = !$whole ? 0 : $recent ? "~$before" : $before;
@@ -428,7 +436,7 @@ sub events {
 sub event {
   my ($folder, $wd, $mask, $name) = @_;
   if (!length $name) {
-    if ($mask & $LOST && is_root($folder)) {
+    if ($mask & $LOST && exists $places{$folder}) {
       say_("O", "root");
       select undef, undef, undef, $limits{moved};
       resync();
@@ -456,8 +464,8 @@ sub event {
   elsif ($mask & $CLOSE_WRITE) { touch($path, $limits{settle}) }
   elsif ($mask & $TO) { touch($path, $limits{moved}) }
   elsif ($mask & $CREATE) {
-    my ($mark, $mode, $links) = look($path);
-    touch($path, ($mode & 0xf000) == 0x8000 && $links == 1 ? $limits{modify} : $limits{moved}) if defined $mark;
+    my ($mark, $mode) = look($path);
+    touch($path, ($mode & 0xf000) == 0x8000 && links() == 1 ? $limits{modify} : $limits{moved}) if defined $mark;
   }
   elsif ($mask & $MODIFY) { touch($path, $limits{modify}) }
   elsif (!exists $due{$path}) { touch($path, $limits{settle}) }

@@ -24,6 +24,7 @@ from infrastructor.domains.configs.file_commands import (
     Unlike,
     WriteFile,
 )
+from infrastructor.domains.configs.judged_change import JudgedChange, Said, joined, move, put, remove
 from infrastructor.errors import ValidationFailed
 from infrastructor.ids import uuid7
 from infrastructor.ports.ssh import CommandOutput
@@ -244,3 +245,48 @@ def test_contents_are_not_told_to_the_audit() -> None:
     summary = WriteFile("/etc/app/.env", ABSENT, b"DB_PASSWORD=hunter2\n").summary()
     assert "hunter2" not in summary
     assert summary.startswith("WriteFile /etc/app/.env expect=absent sha256=")
+
+
+async def test_changes_of_several_files_are_all_put_back(run: Run, tmp_path: Path, applets: Path) -> None:
+    """Whatever the last of them fails of, and whatever nginx says: here it is a program that refuses a word."""
+    nginx = applets / "judge"
+    nginx.write_text(f"#!{applets}/sh\necho said >&2\n! {applets}/grep -q nonsense {tmp_path}/*.conf\n")
+    nginx.chmod(0o755)
+    new, old, gone, here = (tmp_path / f"{name}'s.conf" for name in ("new", "old", "gone", "here"))
+    before = {old: b"old\n", gone: b"\x00\xffgone", here: b"here"}
+    for path, content in before.items():
+        path.write_bytes(content)
+        path.chmod(0o640)
+    there = tmp_path / "there.conf"
+
+    def change(last: bytes, expect: bytes = b"old\n") -> JudgedChange:
+        steps = (
+            put(str(new), None, b"new\n", mode=0o600),
+            remove(str(gone), before[gone], mode=0o640, owner=f"{os.getuid()}:{os.getgid()}"),
+            move(str(here), str(there), before[here]),
+            put(str(old), expect, last),
+        )
+        # As `docker exec -- CONTAINER nginx …`: the program stands for both.
+        return JudgedChange(str(nginx), joined(steps))
+
+    def there_is() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in tmp_path.glob("*.conf")}
+
+    def as_before() -> bool:
+        return there_is() == before and {path.stat().st_mode & 0o777 for path in before} == {0o640}
+
+    refused = await run(change(b"nonsense"))
+    assert (refused.outcome, refused.judged, refused.left) == ("refused", Said(status=1, text="said"), ())
+    assert as_before()
+    assert refused.again == Said(status=0, text="said")
+    clash = await run(change(b"new", expect=b"another"))
+    assert (clash.outcome, clash.failed) == ("failed", (3, 75, sha256(b"old\n")))
+    assert as_before()
+    there.write_bytes(b"in the way")
+    blocked = await run(change(b"new"))
+    assert (blocked.outcome, blocked.failed[:2], blocked.left) == ("failed", (2, 76), ())
+    there.unlink()
+    assert as_before()
+    done = await run(change(b"changed"))
+    assert (done.outcome, done.ways) == ("done", ("new", "", "", "renamed"))
+    assert there_is() == {new: b"new\n", old: b"changed", there: b"here"}

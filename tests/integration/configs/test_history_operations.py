@@ -1,6 +1,7 @@
 """The operations on history, on a real device through a real sshd; only the stores are in memory."""
 
 import hashlib
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +21,7 @@ from infrastructor.ports.callers import Caller, Interface, Role
 from infrastructor.ports.devices import Device
 from infrastructor.ports.series import MetricSample
 from infrastructor.service import UnifiedDataCollectionService
-from infrastructor.snapshot_store import ConfigWatch, Holding, Signature, Version
+from infrastructor.snapshot_store import REFUSED, BlindTime, ConfigWatch, Holding, Signature, Version
 from infrastructor.ssh import AsyncSSHClient
 from tests import fakes
 from tests.fake_history import fake_history
@@ -149,6 +150,39 @@ async def test_only_what_is_watched_is_read(world: World, tmp_path: Path) -> Non
         await world.ask("config_get", path=str(secret))
     with pytest.raises(PermissionDenied):
         await world.ask("config_get", path=str(world.folder / "link"))
+    (world.folder / "folder").symlink_to(tmp_path)
+    with pytest.raises(PermissionDenied, match="is a link to"):
+        await world.ask("config_get", path=str(world.folder / "folder" / "elsewhere"))
+    # What somebody took off the list is not watched, whoever wrote that down; nor is what is left out.
+    watches = world.history.watches
+    await watches.add_watch(ConfigWatch(device_id=world.device.id, path=str(tmp_path), source=REFUSED))
+    with pytest.raises(NotFound):
+        await world.ask("config_get", path=str(secret))
+    await watches.add_watch(
+        ConfigWatch(device_id=world.device.id, path=str(tmp_path), source="user", exclude=("else*",))
+    )
+    with pytest.raises(NotFound):
+        await world.ask("config_get", path=str(secret))
+
+
+async def test_a_watched_folder_may_itself_be_a_link(world: World, tmp_path: Path) -> None:
+    place, name = tmp_path / "place", tmp_path / "name"
+    place.mkdir()
+    (place / "a.conf").write_text("a\n")
+    name.symlink_to(place)
+    await world.history.watches.add_watch(ConfigWatch(device_id=world.device.id, path=str(name), source="user"))
+    assert (await world.ask("config_get", path=f"{name}/a.conf")).text == "a\n"
+
+
+async def test_nothing_is_put_back_through_a_link_that_leads_away(world: World, tmp_path: Path) -> None:
+    """Who may write into a watched folder must not have us write elsewhere, nor show what is there."""
+    path, elsewhere = world.folder / "app.conf", tmp_path / "elsewhere"
+    elsewhere.write_text("somebody's\n")
+    version = await world.seen(str(path), "old\n", 60)
+    path.symlink_to(elsewhere)
+    with pytest.raises(PermissionDenied):
+        await world.ask("config_restore", path=str(path), version=str(version))
+    assert elsewhere.read_text() == "somebody's\n"
 
 
 async def test_a_long_file_is_read_in_parts(world: World, put: Put) -> None:
@@ -370,3 +404,36 @@ async def test_a_change_is_explained_by_what_happened_around_it(world: World) ->
     assert "hunter" not in found.model_dump_json()
     with pytest.raises(InfrastructorError):
         await world.ask("change_explain", change=str(uuid7()))
+
+
+def last_installed() -> tuple[str, str]:
+    """When, and what, by the log of this machine."""
+    log = Path("/var/log/dpkg.log")
+    lines = re.findall(r"^(\S+ \S+) install ([^\s:]+)", log.read_text() if log.exists() else "", re.MULTILINE)
+    if not lines:
+        pytest.skip("nothing was ever installed here by dpkg")
+    at, name = lines[-1]
+    return at, name
+
+
+async def test_a_change_is_explained_by_the_packages_that_came_with_it(world: World) -> None:
+    at, name = last_installed()
+    ago = (datetime.now(UTC) - datetime.fromisoformat(at).astimezone()).total_seconds()
+    change = await world.seen(f"/etc/{name}/{name}.conf", "a\n", ago)
+    found = await world.ask("change_explain", Role.VIEWER, change=str(change))
+    facts = [fact for fact in found.facts if fact.kind == "package"]
+    assert any(fact.why.endswith(f"the path names {name}") and fact.evidence["packages"] for fact in facts)
+    assert found.problems == []
+
+
+async def test_a_change_of_a_device_out_of_reach_is_explained_by_the_rest(world: World) -> None:
+    change = await world.seen("/etc/hosts", "a\n", 10, device=world.other)
+    found = await world.ask("change_explain", Role.VIEWER, change=str(change))
+    assert len(found.problems) == 1
+    assert found.problems[0].startswith("Package changes are not known: ")
+    # What only marks until when somebody watched is no span in which nobody did.
+    now = datetime.now(UTC)
+    for begin in (now, now - timedelta(seconds=5)):
+        await world.history.snapshots.add_blind(world.other.id, BlindTime(begin=begin, end=now, reason="x"))
+    found = await world.ask("change_explain", Role.VIEWER, change=str(change))
+    assert [(one.begin, one.end) for one in found.blind] == [(now - timedelta(seconds=5), now)]

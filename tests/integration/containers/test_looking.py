@@ -127,7 +127,8 @@ async def test_hostile_references_reach_nobody(host: Host, reference: str) -> No
 
 
 async def test_statistics_come_from_cgroups_in_one_read(host: Host) -> None:
-    host.run("busy", "sh", "-c", "while :; do :; done", options=("--cpus", "0.3", "--memory", "32m"))
+    # So little that it is held back even where others leave it hardly any.
+    host.run("busy", "sh", "-c", "while :; do :; done", options=("--cpus", "0.05", "--memory", "32m"))
     host.run("idle", options=("--pids-limit", "50"))
     await asyncio.sleep(0.5)
     result = await host.ask("container_stats")
@@ -135,8 +136,8 @@ async def test_statistics_come_from_cgroups_in_one_read(host: Host) -> None:
     busy, idle = result.containers
     assert (busy.name, idle.name) == ("busy", "idle")
     assert busy.cpu_percent is not None
-    assert 15 < busy.cpu_percent < 50
-    assert (busy.cpu_limit, busy.memory_limit_bytes) == (0.3, 32 << 20)
+    assert 0 < busy.cpu_percent < 25
+    assert (busy.cpu_limit, busy.memory_limit_bytes) == (0.05, 32 << 20)
     assert busy.throttled_percent > 30
     assert idle.cpu_percent is not None
     assert idle.cpu_percent < 5

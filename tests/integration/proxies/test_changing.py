@@ -1,9 +1,14 @@
 """Proxies switched on and off for real: nginx judges, loads, and what it refuses is as it was."""
 
+import asyncio
+from typing import Any
+
 import pytest
 
-from infrastructor.errors import CommandFailed, Conflict, ValidationFailed
+from infrastructor.errors import Cancelled, CommandFailed, Conflict, InfrastructorError, ValidationFailed
+from tests.fake_history import fake_history
 from tests.integration.proxies.conftest import NETWORK, Swag
+from tests.support.sshd import Sshd
 from tests.support.swag import subdomain, subfolder
 from tests.support.wait import until
 
@@ -91,9 +96,55 @@ async def test_what_nginx_refuses_is_taken_back(swag: Swag) -> None:
     assert told.value.details["line"] == broken[: broken.index("proxy_nonsense")].count("\n") + 1
     assert names(swag) == set()
     assert (swag.nginx / "site-confs/default.conf").read_bytes() == site
-    assert sum("nginx -t" in line for line in swag.host.commands) == 3
-    assert not any("reload" in line for line in swag.host.commands)
+    assert [line.split()[0] for line in swag.host.commands[-2:]] == ["docker", "JudgedChange"]
     assert swag.get("other.example.test", "/alive") == (200, "alive\n")
+
+
+@pytest.fixture
+def slow_nginx(swag: Swag) -> None:
+    """Its tests take a while, so that something can happen meanwhile."""
+    script = '#!/bin/sh\nsleep 2\nexec /usr/sbin/nginx.real "$@"\n'
+    move = f"busybox mv /usr/sbin/nginx /usr/sbin/nginx.real; printf '{script}' >/usr/sbin/nginx"
+    swag.host.engine.docker("exec", "swag", "sh", "-c", f"{move}; busybox chmod 755 /usr/sbin/nginx")
+
+
+async def written(swag: Swag) -> "asyncio.Task[Any]":
+    """Enabling what nginx refuses, at the moment when the file is there and nobody has judged it."""
+    broken = subdomain("grafana", 3000, extra="        proxy_nonsense on;\n")
+    (swag.confs / "grafana.subdomain.conf.sample").write_text(broken)
+    task = asyncio.create_task(swag.ask("proxy_config_enable", service="grafana"))
+    await until(lambda: names(swag), 20)
+    return task
+
+
+@pytest.mark.usefixtures("slow_nginx")
+async def test_a_server_that_ends_in_the_middle_leaves_nothing_unjudged(swag: Swag) -> None:
+    """What it began goes on on the device, which puts the file back by itself."""
+    task = await written(swag)
+    await swag.host.client.close()
+    with pytest.raises(InfrastructorError):
+        await task
+    await until(lambda: names(swag) == set(), 20)
+
+
+@pytest.mark.usefixtures("slow_nginx")
+async def test_a_lost_connection_loses_no_judgement(swag: Swag, docker_host: Sshd) -> None:
+    task = await written(swag)
+    docker_host.kill_sessions()
+    with pytest.raises(CommandFailed, match="proxy_nonsense"):
+        await task
+    assert names(swag) == set()
+
+
+@pytest.mark.usefixtures("slow_nginx")
+async def test_what_is_stopped_in_the_middle_is_put_back(swag: Swag) -> None:
+    task = await written(swag)
+    service = swag.host.service
+    (running,) = service.runs._running
+    await service.submit(service.operation("operation_cancel"), {"operation_id": str(running)}, swag.host.admin)
+    with pytest.raises(Cancelled):
+        await task
+    await until(lambda: names(swag) == set(), 20)
 
 
 async def test_an_edit_that_nginx_refuses_leaves_the_file_as_it_was(swag: Swag) -> None:
@@ -162,8 +213,11 @@ async def test_a_proxy_is_removed_by_its_plan_only(swag: Swag) -> None:
     assert path.exists()
     planned = await swag.ask("proxy_config_remove", service="sonarr.subdomain")
     assert planned.plan.reversible is False
+    history = swag.host.service.history = fake_history()
     done = await swag.ask("proxy_config_remove", service="sonarr.subdomain", plan_token=planned.plan.plan_token)
     assert (done.status, done.reloaded, path.exists()) == ("done", True, False)
+    (kept,) = await history.snapshots.history(path=str(path))  # though nobody watched it
+    assert (await history.snapshots.contents([kept.content_hash]))[kept.content_hash].endswith(b"# mine\n")
 
 
 async def test_disabling_never_writes_over_what_was_kept(swag: Swag) -> None:

@@ -55,6 +55,21 @@ async def test_upstreams_that_cannot_be_reached_are_told_with_the_reason(swag: S
     assert {row.service for row in listed.configs if row.problems} == set(messages)
     assert [row.service for row in listed.configs][: len(messages)] == sorted(messages)
 
+    told = await swag.ask("service_dependency_map", around="swag")
+    edges = {edge.target: (edge.kind, edge.evidence, edge.problem) for edge in told.edges}
+    apart = "They share no network, so the name does not resolve."
+    assert edges == {
+        "sonarr": ("proxy", "sonarr.subdomain: http://sonarr:8989", None),
+        "alias": ("proxy", "nick.subdomain: http://nick:80", None),
+        "wrongport": ("proxy", "wrongport.subdomain: http://wrongport:8080", None),
+        "hidden": ("proxy", "hidden.subdomain: http://hidden:80", None),
+        "ended": ("proxy", "ended.subdomain: http://ended:80", "ended is exited."),
+        "missing": ("proxy", "missing.subdomain: http://missing:80", "No container there is named missing."),
+        **{name: ("proxy", f"{name}.subdomain: http://{name}:80", apart) for name in ("apart", "plain", "inside")},
+    }
+    assert set(told.dependencies) == edges.keys()
+    assert (await swag.ask("service_dependency_map", around="sonarr")).dependents == ["swag"]
+
 
 async def test_half_logins_conflicts_and_what_nginx_refuses_are_told(swag: Swag) -> None:
     for name in ("one", "two", "three", "four"):

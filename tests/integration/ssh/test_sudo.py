@@ -12,7 +12,7 @@ from infrastructor.catalog import CATALOG
 from infrastructor.errors import CommandNotAvailable, CommandTimeout
 from infrastructor.ports.callers import Caller, Interface, Role
 from infrastructor.ports.devices import Device
-from infrastructor.ports.ssh import Lane
+from infrastructor.ports.ssh import Flow, Lane
 from infrastructor.reference import sudoers_file
 from infrastructor.service import UnifiedDataCollectionService
 from infrastructor.ssh import AsyncSSHClient
@@ -160,3 +160,20 @@ async def test_the_printed_rules_are_enough_for_drive_health(client: AsyncSSHCli
     assert b'"smartctl"' in asked.stdout
     with pytest.raises(CommandNotAvailable):
         await client.execute_command(host, line("smartctl -s off /dev/null", sudo=True, plain=True, needs="smartctl"))
+
+
+@pytest.mark.parametrize("rule", ["ALL", "/usr/bin/id, /usr/bin/tee"], ids=["a shell", "single programs"])
+async def test_both_ends_of_a_stream_run_as_root(client: AsyncSSHClient, sshd: Sshd, tmp_path: Path, rule: str) -> None:
+    program("sudo")
+    name = add_user("/bin/sh")
+    file = write(Path(f"/etc/sudoers.d/{name}"), f"{name} ALL=(root) NOPASSWD: {rule}\n")
+    host, flow = sshd.device(ssh_username=name), Flow()
+    try:
+        async with asyncio.timeout(30):
+            await client.pipe(
+                host, line("id -u", sudo=True), host, line(f"tee {tmp_path}/id", sudo=True, needs="tee"), flow
+            )
+    finally:
+        remove(file)
+        remove_user(name)
+    assert ((tmp_path / "id").read_text(), (tmp_path / "id").stat().st_uid, flow.moved) == ("0\n", 0, 2)

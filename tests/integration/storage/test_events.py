@@ -76,6 +76,19 @@ async def test_a_subscriber_sees_what_comes_and_not_what_was(bus: EventBus) -> N
         assert [one.kind for one in await take(stream, 2)] == ["container.start", "container.stop"]
 
 
+async def test_events_are_counted_by_kind_and_severity(bus: EventBus) -> None:
+    ends = [
+        event("container.die", severity=severity) for severity in (Severity.WARNING, Severity.WARNING, Severity.INFO)
+    ]
+    await bus.publish([*ends, event("container.start"), event("other.thing", topic="other")])
+    assert dict(await bus.tally(EventFilter(topics=("containers",)))) == {
+        ("container.die", Severity.WARNING): 2,
+        ("container.die", Severity.INFO): 1,
+        ("container.start", Severity.INFO): 1,
+    }
+    assert await bus.tally(EventFilter(until=datetime(2020, 1, 1, tzinfo=UTC))) == {}
+
+
 async def test_the_extent_is_what_is_kept_and_what_was_given(bus: EventBus) -> None:
     assert await bus.extent() == (1, 0)
     await bus.publish([event(), event(), event()])

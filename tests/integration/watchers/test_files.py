@@ -297,6 +297,29 @@ async def test_a_root_may_be_a_file_or_come_later(watched: Watched) -> None:
     assert str(watched.root / "other.conf") not in {one.path for one in watched.store.kept}
 
 
+@pytest.mark.parametrize("whole", [True, False], ids=["folder", "file"])
+async def test_a_tree_that_is_replaced_from_above_is_watched_on(by_agent: Watched, whole: bool) -> None:
+    """As by `mv app app.old && cp -r new app`: the kernel says nothing to who watches what is below."""
+    by_agent.options = WatchOptions(poll_s=0.5)
+    folder = by_agent.root / "app" / "conf"
+    path = folder / "a.conf"
+    folder.mkdir(parents=True)
+    path.write_text("1")
+    async with by_agent.watching(folder if whole else path) as watcher:
+        await by_agent.holds(path, "1")
+        (by_agent.root / "app").rename(by_agent.root / "app.old")
+        folder.mkdir(parents=True)
+        path.write_text("2")
+        await by_agent.holds(path, "2")
+        assert "lost events" in watcher.state.spans[-1].reason
+        path.write_text("3")
+        await by_agent.holds(path, "3")
+        (by_agent.root / "app.old" / "conf" / "a.conf").write_text("nobody watches this one")
+        path.write_text("4")
+        await by_agent.holds(path, "4")
+    assert {one.path for one in by_agent.store.kept} == {str(path)}
+
+
 async def test_patterns_choose_files(watched: Watched) -> None:
     (watched.root / "cache").mkdir()
     for name in ("a.conf", "b.log", "cache/c.conf", ".git"):

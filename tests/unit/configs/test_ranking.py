@@ -7,11 +7,9 @@ from hypothesis import strategies as st
 
 from infrastructor.domains.configs.models import ConfigPath
 from infrastructor.domains.configs.ranking import ChangeFacts, Fact, names_in_tree, rank, step
-from infrastructor.domains.configs.sides import covers
 from infrastructor.formats.trees import parse
 from infrastructor.ids import uuid7
 from infrastructor.operation import Params
-from infrastructor.snapshot_store import ConfigWatch
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
 WINDOW = timedelta(minutes=15)
@@ -38,7 +36,12 @@ def test_who_wrote_it_is_first_whatever_else_there_is() -> None:
     operation = uuid7()
     change = ChangeFacts(at=AT, path="/x", operation_id=operation)
     wrote = fact("wrote", -800, kind="operation", operation_id=operation)
-    assert order(fact("loud", 1, severity=1.0, path="/x"), wrote, change=change) == ["wrote", "loud"]
+    along = fact("along", 1, kind="config", operation_id=operation)
+    assert order(fact("loud", 1, severity=1.0, path="/x"), along, wrote, change=change) == ["wrote", "along", "loud"]
+    assert [one.why for one in rank(change, [wrote, along], WINDOW)] == [
+        "it wrote this version",
+        "by the same operation",
+    ]
 
 
 def test_the_tie_is_said() -> None:
@@ -55,6 +58,17 @@ def test_the_tie_is_said() -> None:
         "stack": "3.0 s after; the path names shop",
         "service": "4.0 s after; about shop-db",
     }
+
+
+def test_folders_that_hold_everything_tie_nothing() -> None:
+    facts = [
+        fact("neighbour", 1, path="/mnt/tank/apps/blog/compose.yml"),
+        fact("below", 1, path="/mnt/tank/apps/shop/config/app.ini"),
+        fact("proxy", 1, path="/mnt/tank/swag/nginx/proxy-confs/shop.subdomain.conf"),
+    ]
+    change = ChangeFacts(at=AT, path="/mnt/tank/apps/shop/compose.yml")
+    ties = {one.fact.what: one.why.partition("; ")[2] for one in rank(change, facts, WINDOW)}
+    assert ties == {"neighbour": "", "below": "both paths name shop", "proxy": "both paths name shop"}
 
 
 @for_all(st.lists(st.floats(-900, 900), max_size=20), st.floats(0, 1))
@@ -76,14 +90,6 @@ def test_a_step_is_more_than_what_a_figure_varies_anyway() -> None:
     assert step("cpu", [10, 90, 20, 80], [70, 75]) is None
     assert step("cpu", [10, 11], [15, 16]) is None
     assert step("cpu", [10], [90]) is None
-
-
-def test_what_a_watch_covers() -> None:
-    watch = ConfigWatch(device_id=uuid7(), path="/etc/nginx", source="user", include=("*.conf",), exclude=("x*",))
-    flat = ConfigWatch(device_id=uuid7(), path="/srv", source="user", recursive=False)
-    assert [covers(watch, path) for path in ("/etc/nginx/a.conf", "/etc/nginx/b/a.conf", "/etc/nginx")] == [True] * 3
-    assert not any(covers(watch, path) for path in ("/etc/nginx/a.txt", "/etc/nginx/x.conf", "/etc/nginx2/a.conf", "/"))
-    assert (covers(flat, "/srv/a"), covers(flat, "/srv/a/b")) == (True, False)
 
 
 class _Params(Params):

@@ -148,6 +148,25 @@ def test_types(path: str, content: bytes | None, kind: str) -> None:
     assert config_type(path, content) == kind
 
 
+@pytest.mark.parametrize(
+    ("kind", "before", "after", "classes"),
+    [
+        ("nginx", "a 1;\nb 2;\n", "# new\nb   2;\na '1';\n", ("other",)),  # order counts
+        ("nginx", "a 1;\nb 2;\n", "# new\na   '1' ;\n\nb 2;\n", ("cosmetic",)),
+        ("nginx", "location ~ a {}\nlocation ~ b {}\n", "location ~ b {}\nlocation ~ a {}\n", ("other",)),
+        ("swag", "proxy_buffering off;\n", "proxy_buffering off;\nfoo\n", ("other",)),  # nginx would refuse it
+        ("swag", "foo\n", "foo # the same\n", ("cosmetic",)),
+        ("nginx", "a_by_lua_block { x = 1 }\n", "a_by_lua_block { x = 2 }\n", ("other",)),
+        ("apache", "RewriteRule a b\nProxyPass / c\n", "ProxyPass / c\nRewriteRule a b\n", ("other",)),
+        ("apache", "RewriteRule a b\n", "# x\n  RewriteRule   a b\n", ("cosmetic",)),
+    ],
+)
+def test_what_a_program_reads_otherwise_is_not_cosmetic(
+    kind: str, before: str, after: str, classes: tuple[str, ...]
+) -> None:
+    assert compare(kind, before, after).classes == classes
+
+
 @settings(max_examples=300, deadline=None)
 @given(kind=st.sampled_from(KINDS), before=st.text(max_size=200), after=st.text(max_size=200))
 def test_reading_and_comparing_take_any_text(kind: str, before: str, after: str) -> None:

@@ -59,6 +59,7 @@ def container(name: str, **fields: Any) -> Container:
     known = {
         "id": (name.encode().hex() + "0" * 64)[:64],
         "name": f"{stack}-{service}-1" if stack else name,
+        "image": "app:1",
         "state": "running",
         "stack": stack or None,
         "service": service if stack else None,

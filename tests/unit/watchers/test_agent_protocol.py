@@ -11,12 +11,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from infrastructor.domains.configs.roots import Root
 from infrastructor.errors import ParseError
 from infrastructor.ports.ssh import CommandOutput
 from infrastructor.watchers import agent, polling_commands
 from infrastructor.watchers import agent_protocol as protocol
 from infrastructor.watchers.notifiers import Wake, parse_inotifyd, parse_inotifywait
-from infrastructor.watchers.roots import Root
 
 MARK = b"12,34,1795276440212618240,1795276440212618241,33188,0,1000"
 names = st.binary(min_size=1, max_size=30).filter(lambda name: b"\0" not in name)
@@ -83,7 +83,7 @@ def test_what_an_agent_is_sent_are_lines_of_words() -> None:
 
 def test_agents_are_valid_where_they_run() -> None:
     """Python 3.5 knows no f-strings and no annotations of variables."""
-    source = Path(agent.__file__).with_name("agent.py").read_text()
+    source = "\n".join(Path(agent.__file__).with_name(name).read_text() for name in agent.PROGRAMS["python3"])
     ast.parse(source, feature_version=(3, 5))
     assert not re.search(r"\bf\"|\bf'", source)
     for interpreter in agent.PROGRAMS:

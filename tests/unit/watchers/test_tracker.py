@@ -51,6 +51,15 @@ def test_ids_are_the_same_in_every_process() -> None:
     assert elsewhere.id != one.id
 
 
+def test_a_signal_to_reload_is_no_request_to_end() -> None:
+    tracker = Tracker(device("nas"))
+    for number, (action, signal) in enumerate([("start", None), ("kill", "1"), ("kill", "10")]):
+        tracker.apply(seen(action, number, signal=signal))
+    died = tracker.apply(seen("die", 9, exit_code=139))
+    assert died is not None
+    assert died.severity is Severity.WARNING
+
+
 def test_an_end_is_a_warning_unless_somebody_asked_for_it() -> None:
     tracker = Tracker(device("nas"))
     severities = []

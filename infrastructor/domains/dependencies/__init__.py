@@ -1,0 +1,1 @@
+"""What on a device depends on what: services, their stores, and the proxies before them."""
