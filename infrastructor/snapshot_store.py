@@ -220,8 +220,11 @@ class SnapshotStore(Protocol):
         """
         ...
 
-    async def contents(self, hashes: Collection[str]) -> Mapping[str, bytes]:
-        """Raw contents by hash; those that are not kept are left out. Secrets are in them."""
+    async def contents(self, hashes: Collection[str], *, sound: bool = False) -> Mapping[str, bytes]:
+        """Raw contents by hash; those that are not kept are left out. Secrets are in them.
+
+        A damaged one raises `DatabaseOperationError`; with `sound` it is left out too, for lists of many.
+        """
         ...
 
     async def expect(self, device_id: UUID, path: str, content_hash: str, operation_id: UUID) -> None:

@@ -209,7 +209,7 @@ class FakeSnapshots:
         searched = len(self.files) if ever else None
         return SearchResult(hits=tuple(hits[:limit]), complete=len(hits) <= limit, searched_files=searched)
 
-    async def contents(self, hashes: Collection[str]) -> Mapping[str, bytes]:
+    async def contents(self, hashes: Collection[str], *, sound: bool = False) -> Mapping[str, bytes]:
         self._check()
         return {one: self.raw[one] for one in hashes if one in self.raw}
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -11,6 +12,8 @@ from infrastructor.storage import sql
 from infrastructor.storage.codec import Key, Unreadable, compress, decompress, seal, unseal
 from infrastructor.storage.keys import Keyring
 from infrastructor.storage.pool import Database
+
+logger = logging.getLogger(__name__)
 
 SQL = sql.load("contents")
 MAX_DEPTH = 20  # of decompressions until a content is read
@@ -71,15 +74,18 @@ class Contents:
         self._database = database
         self._keys = keys
 
-    async def read(self, digests: Collection[Digest]) -> Mapping[Digest, bytes]:
-        """Contents by hash; those of which there is no body are left out. Raises `DatabaseOperationError`."""
+    async def read(self, digests: Collection[Digest], *, sound: bool = False) -> Mapping[Digest, bytes]:
+        """Contents by hash; those of which there is no body are left out, with `sound` damaged ones too.
+
+        Raises `DatabaseOperationError`.
+        """
         found: dict[Digest, bytes] = {}
         wanted = sorted(digests)
         for start in range(0, len(wanted), BATCH):
             batch = wanted[start : start + BATCH]
             chains = await self.chains(batch)
             size = sum(row["size_bytes"] for row in chains.rows)
-            found |= await in_thread(size, lambda chains=chains, batch=batch: chains.contents(batch))  # type: ignore[misc]
+            found |= await in_thread(size, lambda chains=chains, batch=batch: chains.contents(batch, sound=sound))  # type: ignore[misc]
         return found
 
     async def chains(self, digests: Collection[Digest]) -> "Chains":
@@ -130,8 +136,17 @@ class Chains:
         self._ids = {row["hash"]: row["id"] for row in self.rows}
         self._read: dict[int, bytes] = {}
 
-    def contents(self, digests: Iterable[Digest]) -> dict[Digest, bytes]:
-        return {one: self._content(self._ids[one]) for one in digests if one in self._ids}
+    def contents(self, digests: Iterable[Digest], *, sound: bool = False) -> dict[Digest, bytes]:
+        found = {}
+        for one in digests:
+            try:
+                if one in self._ids:
+                    found[one] = self._content(self._ids[one])
+            except DatabaseOperationError as error:
+                if not sound:
+                    raise
+                logger.error("A version cannot be read", extra={"reason": error.message})
+        return found
 
     def number(self, content: Digest) -> int:
         number: int = self._ids[content]
@@ -184,7 +199,11 @@ def _fill(
     def load(one: Digest) -> bool:
         if one not in raw and one in stored and stored[one].has_body:
             root = chains.root(one)
-            raw.update(chains.contents([one, root]))
+            try:
+                raw.update(chains.contents([one, root]))
+            except DatabaseOperationError as error:  # then the new one stands alone
+                logger.warning("A new version is kept without the one before it", extra={"reason": error.message})
+                return False
             depths.update({one: stored[one].depth, root: 0})
             roots.update({one: root, root: root})
         return one in raw

@@ -115,7 +115,7 @@ class Search:
             for rows in _slices(await self._versions(after, devices, under)):
                 if time.monotonic() > deadline:
                     return SearchResult(hits=_hits(found[:limit]), complete=False, searched_files=searched)
-                read = await self._contents.read({row["hash"] for row in rows})
+                read = await self._contents.read({row["hash"] for row in rows}, sound=True)
                 work = partial(_lines, rows, read, letters, told)
                 lines = await in_thread(sum(map(len, read.values())), work)
                 found += await self._matching(text, lines) if regex else lines

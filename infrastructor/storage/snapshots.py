@@ -173,8 +173,8 @@ class PostgresSnapshotStore:
             rows = await self._database.fetch(SQL["history_of_files"], device_id, *narrowed)
         return [snapshot(row) for row in rows]
 
-    async def contents(self, hashes: Collection[str]) -> Mapping[str, bytes]:
-        found = await self._contents.read({bytes.fromhex(one) for one in hashes if _HASH.fullmatch(one)})
+    async def contents(self, hashes: Collection[str], *, sound: bool = False) -> Mapping[str, bytes]:
+        found = await self._contents.read({bytes.fromhex(one) for one in hashes if _HASH.fullmatch(one)}, sound=sound)
         return {key.hex(): content for key, content in found.items()}
 
     # --- where nobody looked -------------------------------------------------------------------------

@@ -120,7 +120,8 @@ async def differences(
 ) -> list[tuple[list[str], list[str]]]:
     """Classes and lines of each pair of a version and the one it is compared with."""
     small = [one for new, old in pairs for one in (new, old) if one is not None and (one.size_bytes or 0) <= _LARGEST]
-    sides = {side.snapshot.id: side for side in await stored_all(ctx, small) if side.snapshot is not None}
+    found = await stored_all(ctx, small, sound=True)
+    sides = {side.snapshot.id: side for side in found if side.snapshot is not None}
     masker = ctx.masker
 
     def work() -> list[tuple[list[str], list[str]]]:

@@ -101,10 +101,10 @@ async def stored(ctx: Context, snapshot: Snapshot) -> Side:
     return side
 
 
-async def stored_all(ctx: Context, snapshots: Sequence[Snapshot]) -> list[Side]:
-    """The same of several; contents are read once."""
+async def stored_all(ctx: Context, snapshots: Sequence[Snapshot], *, sound: bool = False) -> list[Side]:
+    """The same of several; contents are read once. With `sound` a damaged one is no error, but has no content."""
     hashes = {one.content_hash for one in snapshots if one.holding is Holding.CONTENT and one.content_hash}
-    contents = await ctx.snapshots.contents(hashes) if hashes else {}
+    contents = await ctx.snapshots.contents(hashes, sound=sound) if hashes else {}
     names = {device.id: device.hostname for device in await ctx.devices.all()}
     return [
         Side(

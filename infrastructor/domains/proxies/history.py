@@ -41,7 +41,7 @@ async def sample_of_version(ctx: Context, place: Place, entry: Entry, current: E
     try:
         path = place.path(current.file.path)
         kept = await store.history(device_id=ctx.device.id, path=path, limit=_LOOKED_BACK)
-        contents = await store.contents({one.content_hash for one in kept if one.content_hash})
+        contents = await store.contents({one.content_hash for one in kept if one.content_hash}, sound=True)
     except DatabaseOperationError:  # reading goes on without it
         return None
     for one in kept:

@@ -317,6 +317,12 @@ async def test_damaged_content_is_an_error_and_never_wrong_bytes(
     with pytest.raises(DatabaseOperationError, match="unreadable"):
         await store.contents([kept[0].content_hash or ""])
     assert await store.contents([kept[1].content_hash or ""]) == {kept[1].content_hash: b"other"}
+    hashes = [one.content_hash or "" for one in kept]
+    assert await store.contents(hashes, sound=True) == {hashes[1]: b"other"}
+    assert [hit.line for hit in (await store.search("other", ever=True)).hits] == ["other"]
+    # What cannot be read again is no reason to keep nothing more.
+    (later,) = await store.add(device, [saw("/a", "first, and more of it", 1)])
+    assert await store.contents([later.content_hash or ""]) == {later.content_hash: b"first, and more of it"}
 
 
 async def test_deleted_and_made_again_at_once_is_told_in_order(store: PostgresSnapshotStore, device: UUID) -> None:
