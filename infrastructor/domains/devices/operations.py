@@ -59,6 +59,8 @@ _COLLECTED = (
     *("ports", "port_scan", "interfaces", "docker_networks", "dependencies"),
     *("proxies", "proxy_config", "proxy_templates", "proxy_samples", "proxy_summary"),
     *("stacks", "stack_detail", "config_discovery"),
+    *("zfs_pools", "zfs_pool_status", "zfs_datasets", "zfs_dataset", "zfs_snapshots", "zfs_diff"),
+    *("zfs_snapshot_usage", "zfs_health", "zfs_recommendations", "zfs_report"),
 )
 
 

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from infrastructor.domains.zfs.change_commands import Scrub
 from infrastructor.domains.zfs.change_models import ScrubState
-from infrastructor.domains.zfs.models import Activity, PoolName, PoolState
+from infrastructor.domains.zfs.models import ZFS_ANSWERS, Activity, PoolName, PoolState
 from infrastructor.domains.zfs.pool_operations import STATUS, pool_state
 from infrastructor.domains.zfs.reach import asked
 from infrastructor.errors import Conflict
@@ -28,7 +28,7 @@ class ScrubParams(DeviceParams):
     name="zfs_scrub",
     effect=Effect.CHANGE,
     route="POST /api/zfs/{device}/pools/{pool}/scrub",
-    invalidates=("zfs_pools", "zfs_pool_status"),
+    invalidates=ZFS_ANSWERS,
     commands=(Scrub, *STATUS),
     deadline=timedelta(seconds=300),
 )

@@ -23,7 +23,7 @@ from infrastructor.domains.zfs.change_models import (
 from infrastructor.domains.zfs.commands import ExamineZfs
 from infrastructor.domains.zfs.destroying import Destruction, Return, destruction, return_to
 from infrastructor.domains.zfs.losses import LookAtDestruction, LookAtTrees
-from infrastructor.domains.zfs.models import DatasetName, SnapshotName
+from infrastructor.domains.zfs.models import ZFS_ANSWERS, DatasetName, SnapshotName
 from infrastructor.domains.zfs.names import SnapshotSet, SnapshotTemplate, filled
 from infrastructor.domains.zfs.reach import asked
 from infrastructor.domains.zfs.replica import ReadReplica, Replica
@@ -33,10 +33,7 @@ from infrastructor.operation import PLAIN, Context, DestroyParams, DeviceParams,
 from infrastructor.paging import ROWS_BUDGET, fitting
 from infrastructor.ports.callers import Effect
 
-CHANGED = (
-    *("zfs_pools", "zfs_pool_status", "zfs_datasets", "zfs_dataset", "zfs_snapshots", "zfs_diff"),
-    "zfs_snapshot_usage",
-)
+CHANGED = ZFS_ANSWERS
 _DEADLINE = timedelta(seconds=900)
 _NAMES_BUDGET = ROWS_BUDGET // 2
 _EFFECTS_SHOWN = 200

@@ -5,7 +5,9 @@ import json
 import pytest
 from pydantic_core import to_json
 
+from infrastructor.catalog import CATALOG
 from infrastructor.domains.zfs.datasets import COLUMNS
+from infrastructor.domains.zfs.models import ZFS_ANSWERS
 from infrastructor.errors import (
     CommandFailed,
     CommandNotAvailable,
@@ -14,6 +16,7 @@ from infrastructor.errors import (
     ZfsForbidden,
     ZfsNotLoaded,
 )
+from infrastructor.ports.callers import Effect
 from infrastructor.ports.ssh import CommandOutput
 from tests.unit.zfs.machine import NEW, ROOT, Machine, ask, healthy, recorded
 
@@ -305,3 +308,10 @@ async def test_the_report_says_what_it_lacks() -> None:
     assert found.arc is None
     assert sorted(line.partition(":")[0] for line in found.missing) == ["ARC", "SMART", "events"]
     assert "SMART: smartctl finds no drive here" in " ".join(found.missing)
+
+
+def test_what_changes_zfs_makes_every_answer_on_it_old() -> None:
+    mine = [operation for operation in CATALOG if operation.domain == "zfs"]
+    assert {operation.cache.data_type for operation in mine if operation.cache} == set(ZFS_ANSWERS)
+    changing = [operation for operation in mine if operation.effect is not Effect.READ]
+    assert [operation.name for operation in changing if not set(ZFS_ANSWERS) <= set(operation.invalidates)] == []
