@@ -1,6 +1,6 @@
 """Work on a watched tree while connection, agent, server and database are killed; then compare what is stored.
 
-    python -m tests.support.upheaval --data-dir /tmp/up --operations 100000 --kills 240
+    python -m tests.support.upheaval --data-dir /tmp/up --operations 100000 --kills 300
 
 The server is `infrastructor serve collector`, the device a real sshd on loopback. Prints one JSON object.
 """
