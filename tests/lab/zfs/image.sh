@@ -17,6 +17,7 @@ mirror=$(apt-get indextargets --format '$(SITE) $(COMPONENT) $(ORIGIN)' | awk '$
 
 mkdir -p "$folder"
 tree=$(mktemp -d "$folder/tree.XXXXXX")
+chmod 755 "$tree"  # apt fetches as a user of its own
 leave() {
   for mounted in dev/pts dev proc sys; do umount -q "$tree/$mounted" || true; done
   rm -rf --one-file-system "$tree"
