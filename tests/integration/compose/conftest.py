@@ -1,5 +1,8 @@
 """A host with a real engine and a real docker compose, a folder for stacks there, and images of several versions."""
 
+import contextlib
+import os
+import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,19 @@ from tests.support.containers import Host
 from tests.support.docker import DockerEngine
 from tests.support.sshd import Sshd
 
-HEALTHY = """\
+
+def _free_pair() -> int:
+    """A port that is free together with the next one: other tests may run on this machine."""
+    for port in range(18080 + os.getpid() % 1000 * 10, 65000, 10):
+        with contextlib.suppress(OSError), socket.socket() as first, socket.socket() as second:
+            first.bind(("0.0.0.0", port))
+            second.bind(("0.0.0.0", port + 1))
+            return port
+    raise RuntimeError("no port is free")
+
+
+PORT = _free_pair()
+HEALTHY = f"""\
 # The stack of these tests.
 services:
   web:   # what is served
@@ -19,7 +34,7 @@ services:
     container_name: shop-web
     command: ["httpd", "-f", "-p", "80", "-h", "/bin"]
     ports:
-      - "18080:80"
+      - "{PORT}:80"
     environment:
       TZ: Europe/Berlin
       DB_PASSWORD: hunter2-hunter2

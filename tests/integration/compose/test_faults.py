@@ -28,7 +28,7 @@ from infrastructor.errors import (
 from infrastructor.storage.deployments import PostgresDeploymentStore
 from infrastructor.storage.devices import PostgresDeviceRegistry
 from infrastructor.storage.pool import Database
-from tests.integration.compose.conftest import HEALTHY, Stacks
+from tests.integration.compose.conftest import HEALTHY, PORT, Stacks
 from tests.support.sshd import Sshd
 from tests.support.wait import until
 
@@ -115,10 +115,10 @@ def listening() -> socket.socket:
 async def test_obstacles_that_can_be_known_touch_nothing(shop: Shop) -> None:
     taken = listening()
     port = taken.getsockname()[1]
-    shop.stacks.engine.docker("create", "--name", "rests", "-p", "18099:80", "busybox:latest", "true")
+    shop.stacks.engine.docker("create", "--name", "rests", "-p", f"{PORT + 1}:80", "busybox:latest", "true")
     cases = {
-        f"port {port}/tcp is taken": HEALTHY.replace("18080", str(port)),
-        "port 18099/tcp is taken by container rests": HEALTHY.replace("18080", "18099"),
+        f"port {port}/tcp is taken": HEALTHY.replace(str(PORT), str(port)),
+        f"port {PORT + 1}/tcp is taken by container rests": HEALTHY.replace(str(PORT), str(PORT + 1)),
         "Variables without a value: TAG": HEALTHY.replace("app:1", "app:${TAG}"),
         "network lost does not exist": HEALTHY + "    networks: [lost]\nnetworks:\n  lost: {external: true}\n",
         "volume lost does not exist": HEALTHY + "    volumes: ['lost:/x']\nvolumes:\n  lost: {external: true}\n",
@@ -181,7 +181,7 @@ async def test_a_port_that_is_taken_in_between_is_undone(shop: Shop, monkeypatch
     monkeypatch.setattr(planning, "taken_ports", blind)
     taken = listening()
     with pytest.raises(RolledBack, match="compose up failed"):
-        await shop.deploy(NEWER.replace("18080", str(taken.getsockname()[1])))
+        await shop.deploy(NEWER.replace(str(PORT), str(taken.getsockname()[1])))
     taken.close()
     shop.assert_old()
 

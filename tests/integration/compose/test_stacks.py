@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from infrastructor.errors import Conflict, NotFound, Protected
-from tests.integration.compose.conftest import HEALTHY, Stacks
+from tests.integration.compose.conftest import HEALTHY, PORT, Stacks
 
 pytestmark = [pytest.mark.xdist_group("docker"), pytest.mark.timeout(240)]
 SIDE = """\
@@ -128,7 +128,7 @@ async def test_no_secret_is_in_any_record(stacks: Stacks) -> None:
 
 
 async def test_a_file_is_fitted_to_the_device_and_deployed(stacks: Stacks, tmp_path: Path) -> None:
-    stacks.run("holder", options=("-p", "18080:80"))
+    stacks.run("holder", options=("-p", f"{PORT}:80"))
     appdata = tmp_path / "apps"
     appdata.mkdir()
     stacks.engine.docker("network", "create", "proxy")
@@ -143,14 +143,14 @@ async def test_a_file_is_fitted_to_the_device_and_deployed(stacks: Stacks, tmp_p
         or not fitted.problems
     )
     lines = {
-        '      - "18081:80"',
+        f'      - "{PORT + 1}:80"',
         f"      - {appdata}/shop/data:/data   # what it keeps",
         "      PUID: 1234",
         "      TZ: UTC",
         "  web:   # what is served",
     }
     assert lines <= set((fitted.text or "").splitlines())
-    assert {reason.where for reason in fitted.reasons} >= {"web.ports.18080", "web.environment.PUID", "web.networks"}
+    assert {reason.where for reason in fitted.reasons} >= {f"web.ports.{PORT}", "web.environment.PUID", "web.networks"}
     done = await stacks.ask("compose_modify_and_deploy", **arguments, wait_seconds=30)
     assert done.outcome == "deployed"
     assert done.folder == f"{appdata}/shop"

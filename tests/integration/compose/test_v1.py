@@ -6,22 +6,22 @@ import pytest
 
 from infrastructor.errors import RolledBack
 from infrastructor.ssh import AsyncSSHClient
-from tests.integration.compose.conftest import Stacks
+from tests.integration.compose.conftest import PORT, Stacks
 from tests.support.docker import DockerEngine
 from tests.support.programs import program
 from tests.support.sshd import Sshd
 
 pytestmark = [pytest.mark.xdist_group("docker"), pytest.mark.timeout(240)]
 
-OLD = """\
+OLD = f"""\
 version: "3.7"
 services:
   web:
     image: app:1
     command: ["httpd", "-f", "-p", "80", "-h", "/bin"]
-    ports: ["18080:80"]
+    ports: ["{PORT}:80"]
     stop_grace_period: 1s
-    healthcheck: {test: ["CMD", "true"], interval: 1s}
+    healthcheck: {{test: ["CMD", "true"], interval: 1s}}
 """
 
 
