@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # image.sh SUITE FOLDER: make the disk image of a Debian machine with OpenZFS built for its kernel, as root.
-# SUITE is bookworm (OpenZFS 2.1), bookworm-backports (2.3) or trixie (2.3); FOLDER gets disk.qcow2, vmlinuz, initrd,
+# SUITE is bookworm (OpenZFS 2.1.11) or bookworm-backports (2.3.2); FOLDER gets disk.qcow2, vmlinuz, initrd,
 # key and key.pub (what the machine lets in). Takes 15 to 40 minutes; nothing is left half made under those names.
 set -euo pipefail
 suite=$1
 folder=$2
 release=${suite%-backports}
 case $suite in
-  bookworm | bookworm-backports | trixie) ;;
-  *) echo "No such suite: $suite. Known: bookworm, bookworm-backports, trixie" >&2; exit 2 ;;
+  bookworm | bookworm-backports) ;;
+  *) echo "No such suite: $suite. Known: bookworm, bookworm-backports" >&2; exit 2 ;;
 esac
 
 # The mirror this machine itself takes its packages from: it is reachable, and nobody's name stands here.
