@@ -19,7 +19,8 @@ mkdir -p "$folder"
 tree=$(mktemp -d "$folder/tree.XXXXXX")
 chmod 755 "$tree"  # apt fetches as a user of its own
 leave() {
-  for mounted in dev/pts dev proc sys; do umount -q "$tree/$mounted" || true; done
+  # Lazily where what was interrupted inside still uses it; what is mounted is never removed.
+  for mounted in dev/pts dev proc sys; do umount -q "$tree/$mounted" || umount -q -l "$tree/$mounted" || true; done
   rm -rf --one-file-system "$tree"
 }
 trap leave EXIT
