@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # image.sh SUITE FOLDER: make the disk image of a Debian machine with OpenZFS built for its kernel, as root.
-# SUITE is bookworm (OpenZFS 2.1), bookworm-backports (2.3) or trixie (2.3); FOLDER gets disk.qcow2, vmlinuz, initrd,
+# SUITE is bookworm (OpenZFS 2.1.11) or bookworm-backports (2.3.2); FOLDER gets disk.qcow2, vmlinuz, initrd,
 # key and key.pub (what the machine lets in). Takes 15 to 40 minutes; nothing is left half made under those names.
 set -euo pipefail
 suite=$1
 folder=$2
 release=${suite%-backports}
 case $suite in
-  bookworm | bookworm-backports | trixie) ;;
-  *) echo "No such suite: $suite. Known: bookworm, bookworm-backports, trixie" >&2; exit 2 ;;
+  bookworm | bookworm-backports) ;;
+  *) echo "No such suite: $suite. Known: bookworm, bookworm-backports" >&2; exit 2 ;;
 esac
 
 # The mirror this machine itself takes its packages from: it is reachable, and nobody's name stands here.
@@ -19,7 +19,8 @@ mkdir -p "$folder"
 tree=$(mktemp -d "$folder/tree.XXXXXX")
 chmod 755 "$tree"  # apt fetches as a user of its own
 leave() {
-  for mounted in dev/pts dev proc sys; do umount -q "$tree/$mounted" || true; done
+  # Lazily where what was interrupted inside still uses it; what is mounted is never removed.
+  for mounted in dev/pts dev proc sys; do umount -q "$tree/$mounted" || umount -q -l "$tree/$mounted" || true; done
   rm -rf --one-file-system "$tree"
 }
 trap leave EXIT
