@@ -61,6 +61,8 @@ class Stacks(Host):
         return self.engine.docker("image", "inspect", "-f", "{{.Id}}", tag)
 
     def health_of(self, container: str) -> str:
+        if not self.engine.docker("inspect", "-f", "{{.Id}}", container, check=False):
+            return "gone"  # compose replaces it under another name first
         state: Any = self.state(container)
         return str((state.get("Health") or {}).get("Status") or state["Status"])
 
