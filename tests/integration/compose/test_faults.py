@@ -369,7 +369,9 @@ async def killing(shop: Shop, storage: Database, dsn: str, monkeypatch: pytest.M
     return Killing(shop, dsn, journal)
 
 
-@pytest.mark.parametrize(("content", "ends"), [(UNHEALTHY, {"app:1"}), (NEWER, {"app:1", "app:2"})])
+@pytest.mark.parametrize(
+    ("content", "ends"), [(UNHEALTHY, {"app:1"}), (NEWER, {"app:1", "app:2"})], ids=["never healthy", "newer"]
+)
 async def test_a_server_that_is_killed_leaves_a_whole_stack(
     killing: Killing, images: dict[str, str], content: str, ends: set[str]
 ) -> None:
