@@ -97,10 +97,12 @@ async def run(histories: list[Path], snapshots: int, files: int) -> Figures:
 async def replay(store: PostgresSnapshotStore, dsn: str, histories: list[Path], figures: Figures) -> None:
     expected: dict[UUID, bytes] = {}
     begin = time.perf_counter()
+    at = START
     for history in histories:
         device = await new_device(dsn)
-        versions = git_versions(history)
+        versions = git_versions(history, at)
         while batch := list(itertools.islice(versions, 200)):
+            at = batch[-1].time + timedelta(seconds=1)  # time goes on as in a real fleet
             by_time = {(version.path, version.time): version.content for version in batch}
             for kept in await store.add(device, batch):
                 if kept.content_hash is not None:
@@ -139,8 +141,8 @@ async def wrong(store: PostgresSnapshotStore, expected: dict[UUID, bytes]) -> in
     return count
 
 
-def git_versions(folder: Path) -> Iterator[Version]:
-    """Every version of every configuration file in a repository's history, oldest first."""
+def git_versions(folder: Path, begin: datetime) -> Iterator[Version]:
+    """Every version of every configuration file in a repository's history, oldest first, one a second from `begin`."""
     git = ("git", "-C", str(folder))
     patterns = [f"*.{kind}" for kind in KINDS]
     log = subprocess.run(
@@ -151,7 +153,7 @@ def git_versions(folder: Path) -> Iterator[Version]:
         for number, line in enumerate(log.splitlines()):
             fields, path = line.split("\t", 1)
             mode, blob = fields.split()[1], fields.split()[3]
-            at = START + timedelta(seconds=number)
+            at = begin + timedelta(seconds=number)
             if not int(blob, 16):
                 yield Version(path=f"/{path}", time=at, config_type="text", signature=None)
             elif mode.startswith("100"):

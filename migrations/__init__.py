@@ -1,3 +1,3 @@
 """The database schema as Alembic revisions in hand-written SQL. `HEAD` is the newest one."""
 
-HEAD = "0012"
+HEAD = "0013"

@@ -8,7 +8,7 @@ from infrastructor.events import GAP
 from infrastructor.ids import uuid7
 from infrastructor.snapshot_store import BlindTime, Holding, Signature, Snapshot, Version
 from infrastructor.storage.contents import Plan
-from infrastructor.storage.rows import CHANGES, HOLDINGS
+from infrastructor.storage.rows import CHANGES, HOLDINGS, bits_of
 from infrastructor.storage.texts import Searchable, searchable
 from infrastructor.storage.versions import Changes, Kept, moment, original, signed_32, signed_64, storable
 
@@ -131,7 +131,7 @@ def _version(kept: Kept, plan: Plan, classes: Sequence[str] | None) -> dict[str,
             "gid": signed_32(state.gid),
             "target": state.target,
             "reason": state.reason,
-            "classes": classes,
+            "classes": None if classes is None else bits_of(classes),
         }
     return row
 

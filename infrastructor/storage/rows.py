@@ -1,5 +1,6 @@
 """Rows of the configuration history as records."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from infrastructor.snapshot_store import Change, Head, Holding, Signature, Snapshot
@@ -7,12 +8,17 @@ from infrastructor.storage.versions import Known, State, moment, original, unsig
 
 CHANGES = {"c": Change.CREATE, "m": Change.MODIFY, "d": Change.DELETE}
 HOLDINGS = {"c": Holding.CONTENT, "d": Holding.DIGEST, "l": Holding.LINK, "n": Holding.NONE}
+# What a change is about is kept as bits: a place here is a bit in the database for ever (migration 0013).
+CLASSES = (
+    "cosmetic", "image", "env", "ports", "volumes", "networks", "health", "auth", "upstream", "service_added",
+    "service_removed", "other",
+)  # fmt: skip
 
 
 def snapshot(row: Any) -> Snapshot:
     (
         number, device_id, path, time, change, config_type, holding, digest, size_bytes, mode, uid, gid, mtime_ns,
-        target, reason, classes, operation_id,
+        target, reason, bits, operation_id,
     ) = row  # fmt: skip
     return Snapshot(
         id=number,
@@ -30,9 +36,14 @@ def snapshot(row: Any) -> Snapshot:
         modified_at=moment(mtime_ns),
         target=None if target is None else original(target),
         reason=None if reason is None else original(reason),
-        classes=tuple(classes or ()),
+        classes=tuple(name for name in CLASSES if bits_of((name,)) & (bits or 0)),
         operation_id=operation_id,
     )
+
+
+def bits_of(classes: Iterable[str]) -> int:
+    """These classes as they are kept; one without a place has no bit."""
+    return sum(1 << CLASSES.index(name) for name in set(classes) if name in CLASSES)
 
 
 def head(row: Any) -> Head:

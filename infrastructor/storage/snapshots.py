@@ -19,7 +19,7 @@ from infrastructor.storage.keeping import arguments, gap_event, snapshot_of, tex
 from infrastructor.storage.keys import Keyring
 from infrastructor.storage.meaning import Classify, classes_of, compared_bytes
 from infrastructor.storage.pool import Database, sqlstate_of
-from infrastructor.storage.rows import head, known_of, snapshot, state_in
+from infrastructor.storage.rows import bits_of, head, known_of, snapshot, state_in
 from infrastructor.storage.search import Search
 from infrastructor.storage.versions import Changes, Kept, Seen, State, changes, path_key, seen, storable
 
@@ -166,7 +166,8 @@ class PostgresSnapshotStore:
         time = None if before is None else await self._database.fetchval(SQL["time_of"], before)
         if before is not None and time is None:
             return []  # its device was removed
-        narrowed = (key, folder, since, until, time, before, limit, about)
+        bits = None if about is None else bits_of((about,))
+        narrowed = (key, folder, since, until, time, before, limit, bits)
         if device_id is None:
             rows = await self._database.fetch(SQL["history_of_all"], *narrowed)
         else:

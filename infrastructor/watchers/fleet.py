@@ -114,13 +114,20 @@ class Watchers:
                 self.watches[device_id] = Watch(watcher, task, subject)
 
     async def _stop(self, device_id: UUID) -> None:
+        """Wait until it has ended, also when cancelled meanwhile: it writes down until when it watched."""
         task = self.watches.pop(device_id).task
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait({task})
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, InfrastructorError):  # those end one whose record has no place
-            logger.error("A watcher broke", exc_info=error)
+        cancelled: asyncio.CancelledError | None = None
+        while not task.done():
+            try:
+                await asyncio.wait({task})
+            except asyncio.CancelledError as error:
+                cancelled = error
+        failure = None if task.cancelled() else task.exception()
+        if failure is not None and not isinstance(failure, InfrastructorError):  # those end one that has no record
+            logger.error("A watcher broke", exc_info=failure)
+        if cancelled is not None:
+            raise cancelled
 
     async def _audited(self, watcher: Watcher) -> None:
         """One record for the whole life of a watcher: its intent before the first byte, its outcome at the end."""

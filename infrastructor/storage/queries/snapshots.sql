@@ -70,14 +70,15 @@ LEFT JOIN configuration_contents AS content ON content.id = version.content
 WHERE version.id = $1
 
 -- history_of_files --
--- Versions of the files of a device, newest first: each file gives its newest ones.
+-- Versions of the files of a device, newest first: each file gives its newest ones. What is new or gone is about
+-- `other`, whose bit is 2048.
 SELECT {snapshot} FROM configuration_files AS file
 CROSS JOIN LATERAL (
     SELECT * FROM configuration_versions AS one
     WHERE one.file = file.id AND ($4::timestamptz IS NULL OR one.time >= $4)
       AND ($5::timestamptz IS NULL OR one.time < $5)
       AND ($6::timestamptz IS NULL OR one.time <= $6 AND (one.time, one.id) < ($6, $7::uuid))
-      AND ($9::text IS NULL OR COALESCE($9 = ANY(CASE one.change WHEN 'm' THEN one.classes ELSE '{other}' END), true))
+      AND ($9::integer IS NULL OR COALESCE(CASE one.change WHEN 'm' THEN one.classes ELSE 2048 END & $9 <> 0, true))
     ORDER BY one.time DESC LIMIT $8
 ) AS version
 LEFT JOIN configuration_contents AS content ON content.id = version.content
@@ -86,7 +87,7 @@ WHERE file.device_id = $1 AND ($2::uuid IS NULL OR file.path_key = $2)
 ORDER BY version.time DESC, version.id DESC LIMIT $8
 
 -- history_of_all --
--- Versions of all devices, newest first.
+-- Versions of all devices, newest first; about what as above.
 SELECT {snapshot} FROM configuration_versions AS version
 JOIN configuration_files AS file ON file.id = version.file
 LEFT JOIN configuration_contents AS content ON content.id = version.content
@@ -95,7 +96,7 @@ WHERE ($1::uuid IS NULL OR file.path_key = $1)
   AND version.time >= COALESCE($3::timestamptz, '-infinity') AND version.time < COALESCE($4::timestamptz, 'infinity')
   AND version.time <= COALESCE($5::timestamptz, 'infinity')
   AND ($5::timestamptz IS NULL OR (version.time, version.id) < ($5, $6::uuid))
-  AND ($8::text IS NULL OR COALESCE($8 = ANY(CASE version.change WHEN 'm' THEN version.classes ELSE '{other}' END), true))
+  AND ($8::integer IS NULL OR COALESCE(CASE version.change WHEN 'm' THEN version.classes ELSE 2048 END & $8 <> 0, true))
 ORDER BY version.time DESC, version.id DESC LIMIT $7
 
 -- time_of --

@@ -8,7 +8,9 @@ import pytest
 
 import migrations
 from infrastructor.errors import DatabaseOperationError
+from infrastructor.formats.semantic import ChangeClass
 from infrastructor.storage import migrate
+from infrastructor.storage.rows import CLASSES, bits_of
 from tests.support.postgres import execute, rows
 
 DEVICE = "0198c0de-0000-7000-8000-000000000001"
@@ -78,6 +80,41 @@ async def test_data_survives_what_it_can_survive(empty_dsn: str) -> None:
     ]
     await migrate.upgrade(empty_dsn)
     assert len(await rows(empty_dsn, "SELECT * FROM devices")) == 1
+
+
+async def test_what_changes_are_about_survives_its_new_form(empty_dsn: str) -> None:
+    about = [None, [], ["image"], ["ports", "other"], list(CLASSES)]
+    await migrate.upgrade(empty_dsn, "0012")
+    await execute(empty_dsn, "INSERT INTO devices (id, hostname) VALUES ($1, 'nas')", DEVICE)
+    await execute(
+        empty_dsn,
+        """INSERT INTO configuration_files (device_id, path_key, path, config_type, head_id, head_time, gone)
+           VALUES ($1, $1, '/a', 'text', $1, now(), false)""",
+        DEVICE,
+    )
+    for place, classes in enumerate(about):
+        await execute(
+            empty_dsn,
+            """INSERT INTO configuration_versions (time, id, file, change, holding, config_type, classes)
+               SELECT to_timestamp($1::int), gen_random_uuid(), id, 'm', 'n', 'text', $2 FROM configuration_files""",
+            place,
+            classes,
+        )
+    told = "SELECT * FROM configuration_snapshots ORDER BY time"
+    before = [dict(row) for row in await rows(empty_dsn, told)]
+    await migrate.upgrade(empty_dsn, "0013")
+    kept = await rows(empty_dsn, "SELECT classes FROM configuration_versions ORDER BY time")
+    assert [row["classes"] for row in kept] == [None if one is None else bits_of(one) for one in about]
+    assert [dict(row) for row in await rows(empty_dsn, told)] == before
+    await migrate.downgrade(empty_dsn, "0012")
+    assert [row["classes"] for row in await rows(empty_dsn, told)] == about
+
+
+async def test_every_class_has_a_bit_here_and_there(dsn: str) -> None:
+    assert list(CLASSES) == [one.value for one in ChangeClass], "a new class goes to the end, in a migration too"
+    [there] = await rows(dsn, "SELECT infrastructor_change_names() AS names")
+    assert there["names"] == list(CLASSES)
+    assert bits_of(["other"]) == 2048, "as in queries/snapshots.sql"
 
 
 async def test_many_servers_migrate_at_once(empty_dsn: str) -> None:
