@@ -1,7 +1,5 @@
 """`ContainerStore`: states when they change, samples in bulk."""
 
-import asyncio
-import contextlib
 import logging
 import math
 from collections import deque
@@ -15,6 +13,7 @@ from infrastructor.container_store import REMOVED, ContainerSample, ContainerSta
 from infrastructor.errors import DatabaseOperationError
 from infrastructor.ids import uuid7
 from infrastructor.storage import sql
+from infrastructor.storage.flushing import Flushing
 from infrastructor.storage.pool import Database, sqlstate_of
 
 logger = logging.getLogger(__name__)
@@ -40,22 +39,17 @@ class PostgresContainerStore:
 
     def __init__(self, database: Database, *, flush_interval_s: float = FLUSH_S) -> None:
         self._database = database
-        self._flush_interval_s = flush_interval_s
         self._queue: deque[Row] = deque()
         self._numbers: dict[tuple[UUID, str], int] = {}
         self._counters: dict[tuple[UUID, str], ContainerSample] = {}  # the sample before
-        self._flusher: asyncio.Task[None] | None = None
+        self._flushing = Flushing(self._flush, flush_interval_s, name="container-samples")
         self._counts = {"written": 0, "dropped": 0}
 
     async def start(self) -> None:
-        self._flusher = asyncio.create_task(self._flush_forever(), name="container-samples")
+        self._flushing.start()
 
     async def close(self) -> None:
-        if self._flusher is not None:
-            self._flusher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._flusher
-        await self.flush()
+        await self._flushing.close()
 
     def statistics(self) -> Mapping[str, Any]:
         return {"queued": len(self._queue), **self._counts}
@@ -135,7 +129,10 @@ class PostgresContainerStore:
         return [SampleBucket(**dict(row)) for row in rows]
 
     async def flush(self) -> None:
-        """Write what is queued; what PostgreSQL does not take stays queued."""
+        """Write what is queued, what is on its way included; what PostgreSQL does not take stays queued."""
+        await self._flushing.now()
+
+    async def _flush(self) -> None:
         while self._queue:
             batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
             try:
@@ -148,11 +145,6 @@ class PostgresContainerStore:
                 self._queue.extendleft(reversed(batch))
                 self._drop_oldest()
                 return
-
-    async def _flush_forever(self) -> None:
-        while True:
-            await asyncio.sleep(self._flush_interval_s)
-            await self.flush()
 
     async def _write(self, batch: Sequence[Row]) -> None:
         await self._learn({(device_id, sample.name) for device_id, _, sample in batch} - self._numbers.keys())

@@ -1,7 +1,5 @@
 """Samples of `system_metrics`, written in bulk."""
 
-import asyncio
-import contextlib
 import logging
 import math
 from collections import deque
@@ -15,6 +13,7 @@ from infrastructor.errors import DatabaseOperationError
 from infrastructor.ids import uuid7
 from infrastructor.ports.series import MetricSample
 from infrastructor.storage import sql
+from infrastructor.storage.flushing import Flushing
 from infrastructor.storage.pool import Database, sqlstate_of
 
 logger = logging.getLogger(__name__)
@@ -45,20 +44,15 @@ class PostgresMetricStore:
 
     def __init__(self, database: Database, *, flush_interval_s: float = FLUSH_S) -> None:
         self._database = database
-        self._flush_interval_s = flush_interval_s
         self._queue: deque[tuple[Any, ...]] = deque(maxlen=MAX_QUEUED)
-        self._flusher: asyncio.Task[None] | None = None
+        self._flushing = Flushing(self._flush, flush_interval_s, name="metrics-writer")
         self._counts = {"written": 0, "dropped": 0}
 
     async def start(self) -> None:
-        self._flusher = asyncio.create_task(self._flush_forever(), name="metrics-writer")
+        self._flushing.start()
 
     async def close(self) -> None:
-        if self._flusher is not None:
-            self._flusher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._flusher
-        await self.flush()
+        await self._flushing.close()
 
     async def add(self, sample: MetricSample) -> None:
         if len(self._queue) == MAX_QUEUED:
@@ -73,7 +67,10 @@ class PostgresMetricStore:
         return {"queued": len(self._queue), **self._counts}
 
     async def flush(self) -> None:
-        """Write what is queued; what PostgreSQL does not take stays queued."""
+        """Write what is queued, what is on its way included; what PostgreSQL does not take stays queued."""
+        await self._flushing.now()
+
+    async def _flush(self) -> None:
         while self._queue:
             batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
             try:
@@ -88,11 +85,6 @@ class PostgresMetricStore:
                 self._queue.clear()
                 self._queue.extend((*batch, *newer))
                 return
-
-    async def _flush_forever(self) -> None:
-        while True:
-            await asyncio.sleep(self._flush_interval_s)
-            await self.flush()
 
     async def _write(self, batch: list[tuple[Any, ...]]) -> int:
         try:

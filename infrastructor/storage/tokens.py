@@ -1,7 +1,5 @@
 """API tokens by the hash of their secret."""
 
-import asyncio
-import contextlib
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -13,6 +11,7 @@ from infrastructor.ids import uuid7
 from infrastructor.ports.callers import Role
 from infrastructor.ports.tokens import ApiToken
 from infrastructor.storage import sql
+from infrastructor.storage.flushing import Flushing
 from infrastructor.storage.pool import Database, sqlstate_of
 
 logger = logging.getLogger(__name__)
@@ -26,19 +25,14 @@ class PostgresTokenStore:
 
     def __init__(self, database: Database, *, flush_interval_s: float = 10.0) -> None:
         self._database = database
-        self._flush_interval_s = flush_interval_s
         self._used: dict[UUID, datetime] = {}
-        self._flusher: asyncio.Task[None] | None = None
+        self._flushing = Flushing(self._flush, flush_interval_s, name="token-last-used")
 
     async def start(self) -> None:
-        self._flusher = asyncio.create_task(self._flush_forever(), name="token-last-used")
+        self._flushing.start()
 
     async def close(self) -> None:
-        if self._flusher is not None:
-            self._flusher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._flusher
-        await self._flush()
+        await self._flushing.close()
 
     async def create(self, name: str, role: Role, secret_hash: str, expires_at: datetime | None) -> ApiToken:
         await self._database.execute(SQL["release_name"], name)
@@ -75,11 +69,6 @@ class PostgresTokenStore:
     async def take_ticket(self, ticket_hash: str) -> ApiToken | None:
         row = await self._database.fetchrow(SQL["take_ticket"], ticket_hash)
         return None if row is None else _token(row)
-
-    async def _flush_forever(self) -> None:
-        while True:
-            await asyncio.sleep(self._flush_interval_s)
-            await self._flush()
 
     async def _flush(self) -> None:
         used, self._used = self._used, {}
