@@ -31,4 +31,4 @@ if [ $# -eq 0 ]; then
   .venv/bin/lint-imports
   .venv/bin/infrastructor reference --check
 fi
-exec .venv/bin/pytest -n "${PYTEST_WORKERS:-2}" --dist loadgroup "$@"
+exec .venv/bin/pytest -n "${PYTEST_WORKERS:-3}" --dist loadgroup "$@"

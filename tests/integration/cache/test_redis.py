@@ -306,14 +306,3 @@ async def test_a_full_server_that_evicts_nothing_still_answers(own_valkey: TestV
     assert cache.statistics()["errors"] == 2
     await client.aclose()
     await cache.close()
-
-
-async def test_a_hit_is_cheap(cache: RedisCacheManager) -> None:
-    here = key()
-    await cache.set(here, entry(b"x" * 2000), TTL)
-    for _ in range(50):
-        await cache.get(here)
-    started = time.process_time()
-    for _ in range(500):
-        await cache.get(here)
-    assert (time.process_time() - started) / 500 < 0.0005

@@ -1,6 +1,7 @@
 """Every wait for PostgreSQL ends."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable
 
@@ -92,16 +93,16 @@ async def test_json_goes_in_and_out_whatever_it_holds(storage: Database) -> None
 
 
 async def test_bounded_leaves_behind_what_ignores_its_cancellation() -> None:
-    async def stubborn() -> None:
-        while True:
-            try:
-                await asyncio.sleep(0.2)
-                return
-            except asyncio.CancelledError:
-                continue
+    may_end, ended = asyncio.Event(), asyncio.Event()
 
-    started = time.perf_counter()
+    async def stubborn() -> None:
+        while not may_end.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await may_end.wait()
+        ended.set()
+
     with pytest.raises(TimeoutError):
         await bounded(stubborn(), 0.01)
-    assert time.perf_counter() - started < 0.15
-    await asyncio.sleep(0.25)
+    assert not ended.is_set()
+    may_end.set()
+    await asyncio.wait_for(ended.wait(), 5)
