@@ -17,6 +17,7 @@ my ($fd, $in) = (-1);
 my (%limits, @roots, %places, %dirs, %wds, %seen, %told, %due, @heap, %spent, @missing, @out, @questions, $waiting);
 my $beyond = 0;
 my $sizeof = 0;
+my ($gathering, $gathered, $unchanged) = (0, "", 0);
 
 sub clock { my $t = pack "q q", 0, 0; syscall $CLOCK, $_[0], $t; my ($s, $n) = unpack "q q", $t; ($s, $n) }
 sub now { my ($s, $n) = clock(1); $s + $n / 1e9 }
@@ -110,49 +111,78 @@ sub drop_watch {
   }
 }
 # mode 0: watch every folder; 1: only new ones; 2: only this and new ones, and look no further
+# Files come in the order of their whole paths. While gathering, those as told are not visited but go to the digest.
 sub scan {
   my ($top, $visit, $mode) = @_;
-  my @stack = ([$top, $mode != 1 || !exists $dirs{$top}, 1]);
-  while (my $next = pop @stack) {
-    my ($folder, $watch, $follow) = @$next;
-    if ($watch && !add_watch($folder, $follow)) {
-      forget($folder) if exists $dirs{$folder};
-      next;
-    }
-    my $handle;
-    if (!opendir $handle, $folder) {
-      my $code = $! + 0;
-      if ($GONE{$code}) { forget($folder) }
-      elsif (($told{$folder} || 0) != $code) {
-        $told{$folder} = $code;
-        say_("U", why($code), quote($folder));
-      }
-      next;
-    }
-    delete $told{$folder};
-    my $covering = scopes($folder);
-    my $prefix = below($folder);
-    while (defined(my $name = readdir $handle)) {
-      next if $name eq "." || $name eq "..";
-      my $path = $prefix . $name;
-      my ($mark, $kind) = look($path);
-      if (!defined $mark) {
-        $visit->($path) if !$GONE{$! + 0} && wants($path, $covering);
-      } elsif (($kind & 0xf000) == 0x4000) {
+  my @stack = enter($top, $mode != 1 || !exists $dirs{$top}, 1);
+  while (@stack) {
+    my ($prefix, $names, $covering) = @{$stack[-1]};
+    my $below;
+    while (defined(my $entry = shift @$names)) {
+      my $at = index $entry, "\0";
+      if ($at < 0) {
+        my $path = $prefix . substr $entry, 0, -1;
         my $known = exists $dirs{$path};
-        push @stack, [$path, $mode == 0 || !$known, 0] if wants($path, $covering, 1) && !($mode == 2 && $known);
-      } elsif (wants($path, $covering)) {
-        $visit->($path, $mark);
+        next if !wants($path, $covering, 1) || ($mode == 2 && $known);
+        last if $below = enter($path, $mode == 0 || !$known, 0);
+        next;
+      }
+      my $path = $prefix . substr $entry, 0, $at;
+      my $mark = substr $entry, $at + 1;
+      my $old = $seen{$path};
+      if ($gathering && defined $old && $old eq $mark) {
+        $unchanged++;
+        $gathered .= "$prefix$entry\n";
+        gathered_out() if length $gathered > 32768;
+      } elsif (defined $old || wants($path, $covering)) { # what we told of is wanted; looking it up is much cheaper
+        $visit->($path, length $mark ? $mark : ());
       }
     }
-    closedir $handle;
+    if ($below) { push @stack, $below }
+    else { pop @stack }
   }
+}
+# What is in a folder, in order: "name/" of folders, "name\0mark" of others. Nothing when it is not there.
+sub enter {
+  my ($folder, $watch, $follow) = @_;
+  if ($watch && !add_watch($folder, $follow)) {
+    forget($folder) if exists $dirs{$folder};
+    return;
+  }
+  my $handle;
+  if (!opendir $handle, $folder) {
+    my $code = $! + 0;
+    if ($GONE{$code}) { forget($folder) }
+    elsif (($told{$folder} || 0) != $code) {
+      $told{$folder} = $code;
+      say_("U", why($code), quote($folder));
+    }
+    return;
+  }
+  delete $told{$folder};
+  my $prefix = below($folder);
+  my @names;
+  while (defined(my $name = readdir $handle)) {
+    next if $name eq "." || $name eq "..";
+    my $path = $prefix . $name;
+    if (syscall($STATX, -100, $path, 0x100, 0x7ff, $stat)) {
+      push @names, "$name\0" unless $GONE{$! + 0};
+      next;
+    }
+    # As look() does it, for calls are dear where there are thousands of files.
+    my ($uid, $gid, $mode, $ino, $size, $cs, $cn, $ms, $mn) = unpack "x20 L L S x2 Q Q x48 q L x4 q L", $stat;
+    if (($mode & 0xf000) == 0x4000) { push @names, "$name/"; next }
+    ($cn, $mn) = ($cs * 1000000000 + $cn, $ms * 1000000000 + $mn);
+    push @names, "$name\0$ino,$size,$mn,$cn,$mode,$uid,$gid";
+  }
+  closedir $handle;
+  @names = sort @names;
+  [$prefix, \@names, scopes($folder)];
 }
 sub scan_all {
   my ($visit, $mode) = @_;
   @missing = ();
-  for my $root (@roots) {
-    my $path = $root->[0];
+  for my $path (sort { (-d $a ? "$a/" : $a) cmp (-d $b ? "$b/" : $b) } map { $_->[0] } @roots) {
     if (place($path)) { scan($path, $visit, $mode); next }
     my $folder = parent($path);
     if (place($folder)) {
@@ -194,40 +224,79 @@ sub restart {
   scan_all($_[0], 0);
 }
 sub resync { restart(\&known_or_new); sweep(); tree() }
+# Whether a scan may see a file twice, or out of order.
+sub nested {
+  my @paths = sort map { my $path = $_->[0]; $path =~ s{/*$}{/}; $path } @roots;
+  scalar grep { index($paths[$_], $paths[$_ - 1]) == 0 } 1 .. $#paths;
+}
 sub tree {
   my $listing = shift;
   $beyond = 0;
-  my (%again, $known);
+  my $again = nested() ? {} : undef;
+  my $digesting = !$listing && !%due;
+  ($gathering, $unchanged) = ($digesting && !$again, 0);
+  digest_begin() if $digesting;
+  my ($count, $known) = (0, 0);
   scan_all(sub {
     my ($path, $mark) = @_;
-    return if exists $again{$path};
+    return if $again && exists $again->{$path};
     my $old = $seen{$path};
     if (defined $old) { $known++ }
     elsif (keys %seen >= $limits{files}) { $beyond++; return }
     known_or_new($path, $mark) unless defined $old && defined $mark && $old eq $mark || exists $due{$path};
+    $again->{$path} = $mark if $again;
     return unless defined $mark;
-    $again{$path} = $mark;
+    $count++;
+    gather("$path\0$mark\n") if $gathering;
     say_("S", $mark, quote($path)) if $listing;
   }, 1);
+  $gathering = 0;
+  ($count, $known) = ($count + $unchanged, $known + $unchanged);
   sweep() if $known < keys %seen;
-  if ($listing) { say_("E", scalar keys %again); return }
-  my $polled = grep { $_ < 0 } values %dirs;
-  my $digest = %due ? "-" : digest(\%again);
-  say_("T", join(",", scalar keys %again, scalar keys %dirs, $polled, $beyond, scalar @missing, scalar keys %told), $digest);
-}
-sub digest {
-  my $marks = shift;
-  my $pid = open my $from, "-|";
-  return "-" unless defined $pid;
-  if (!$pid) {
-    open my $to, "|exec sha256sum 2>/dev/null" or kill 9, $$;
-    print $to map "$_\0$marks->{$_}\n", sort keys %$marks;
-    close $to;
-    kill 9, $$;
+  if ($listing) { say_("E", $count); return }
+  if ($digesting && $again) {
+    gather("$_\0$again->{$_}\n") for grep { defined $again->{$_} } sort keys %$again;
   }
-  my $said = <$from>;
-  close $from;
-  $said =~ /^([0-9a-f]{64})/ ? $1 : "-";
+  my $digest = $digesting ? digest_end() : "-";
+  $digest = "-" if %due;
+  my $polled = grep { $_ < 0 } values %dirs;
+  say_("T", join(",", $count, scalar keys %dirs, $polled, $beyond, scalar @missing, scalar keys %told), $digest);
+}
+# The digest is computed by a program meanwhile: perl alone has none.
+my ($digester, $to_digest, $from_digest);
+sub digest_begin {
+  $gathered = "";
+  $digester = undef;
+  pipe my $read, $to_digest or return;
+  pipe $from_digest, my $write or return;
+  $digester = fork;
+  return if !defined $digester || $digester;
+  open STDIN, "<&", $read;
+  open STDOUT, ">&", $write;
+  exec "sha256sum" or kill 9, $$;
+}
+sub gather {
+  $gathered .= $_[0];
+  gathered_out() if length $gathered > 32768;
+}
+sub gathered_out {
+  local $SIG{PIPE} = "IGNORE"; # without such a program there is no digest
+  my $at = 0;
+  while ($digester && $at < length $gathered) {
+    my $n = syswrite $to_digest, $gathered, length($gathered) - $at, $at;
+    last unless defined $n;
+    $at += $n;
+  }
+  $gathered = "";
+}
+sub digest_end {
+  gathered_out();
+  return "-" unless $digester;
+  close $to_digest;
+  my $said = <$from_digest>;
+  close $from_digest;
+  waitpid $digester, 0;
+  ($said // "") =~ /^([0-9a-f]{64})/ ? $1 : "-";
 }
 sub sweep {
   for my $path (keys %seen) {

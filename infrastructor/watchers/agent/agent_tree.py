@@ -28,9 +28,11 @@ WATCH = (
 )
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 BUSY = 2000
+TOGETHER = 256  # files whose signatures are digested at once
 RACY_NS = 50000000  # two writes so close may leave the same times
 SAFE = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+=@,:~")
 
+lstat = os.lstat
 libc = ctypes.CDLL(None, use_errno=True)
 fd = -1
 limits = {}
@@ -158,12 +160,14 @@ def scan(folder, visit, mode=ALL):
                         break
                 continue
             path = prefix + name
-            if wants(path, covering):
+            if path in seen or wants(path, covering):  # what we told of is wanted; looking it up is much cheaper
                 try:
-                    visit(path, os.lstat(path))
+                    s = lstat(path)
                 except OSError as e:
                     if e.errno not in GONE:
                         visit(path, None)
+                    continue
+                visit(path, s)
         else:
             stack.pop()
 
@@ -292,16 +296,19 @@ def tree(listing=False):
     beyond = 0
     again = {} if nested() else None
     digest = sha256()
-    count = [0, 0]
+    parts = []
+    count = known = 0
 
     def visit(path, s):
         global beyond
+        nonlocal count, known
         if again is not None:
             if path in again:
                 return
             again[path] = None
-        if path in seen:
-            count[1] += 1
+        old = seen.get(path)
+        if old is not None:
+            known += 1
         elif len(seen) >= limits["files"]:
             beyond += 1
             return
@@ -309,27 +316,31 @@ def tree(listing=False):
             if path not in due:
                 known_or_new(path, s)
             return
-        count[0] += 1
+        count += 1
         text = signature(s)
         mark = hash(text)
-        if seen.get(path) not in (mark, ~mark) and path not in due:
+        if old != mark and old != ~mark and path not in due:
             touch(path, limits["settle"])
         if again is not None:
             again[path] = text
         else:
-            digest.update(path + b"\0" + text + b"\n")
+            parts.append(path + b"\0" + text + b"\n")
+            if len(parts) >= TOGETHER:
+                digest.update(b"".join(parts))
+                del parts[:]
         if listing:
             say(b"S", text, quote(path))
 
     scan_all(visit, NEW)
-    if count[1] < len(seen):
+    if known < len(seen):
         sweep()
     if again:
-        digest.update(b"".join(p + b"\0" + again[p] + b"\n" for p in sorted(again) if again[p] is not None))
+        parts = [p + b"\0" + again[p] + b"\n" for p in sorted(again) if again[p] is not None]
+    digest.update(b"".join(parts))
     polled = sum(1 for wd in dirs.values() if wd < 0)
-    counts = (count[0], len(dirs), polled, beyond, len(missing), len(told))
+    counts = (count, len(dirs), polled, beyond, len(missing), len(told))
     if listing:
-        say(b"E", b"%d" % count[0])
+        say(b"E", b"%d" % count)
     else:
         say(b"T", b"%d,%d,%d,%d,%d,%d" % counts, b"-" if due else digest.hexdigest().encode())
 
