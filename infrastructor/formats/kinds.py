@@ -5,7 +5,6 @@ since it is what the programs that read the file go by.
 """
 
 import re
-from pathlib import PurePosixPath
 
 BINARY = "binary"
 TEXT = "text"
@@ -72,9 +71,9 @@ def _head(content: bytes) -> str | None:
 
 
 def _by_name(path: str, head: str) -> str | None:
-    pure = PurePosixPath(path)
-    name, folders = pure.name.lower(), {part.lower() for part in pure.parts[:-1]}
-    ending = pure.suffix.lower()
+    *above, name = path.lower().rstrip("/").split("/")  # pathlib takes ten times as long, for every file of a fleet
+    folders, dot = set(above), name.rfind(".")
+    ending = name[dot:] if 0 < dot < len(name) - 1 else ""
     if _COMPOSE.fullmatch(name) or _ENV.fullmatch(name):
         return "env" if _ENV.fullmatch(name) else "compose"
     if _SWAG.search(name) or "proxy-confs" in folders or ("swag" in folders and "nginx" in folders):

@@ -183,4 +183,4 @@ def _size(version: Version) -> int | None:
 
 
 def _whole(value: int) -> int:
-    return max(-_INT - 1, min(_INT, value))
+    return value if -_INT - 1 <= value <= _INT else max(-_INT - 1, min(_INT, value))

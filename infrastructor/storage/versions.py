@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from uuid import UUID
 
 from infrastructor.snapshot_store import Change, Holding, Signature, Version
@@ -84,11 +85,17 @@ def seen(device_id: UUID, versions: Sequence[Version]) -> list[Seen]:
     result = []
     for version in versions:
         path, state = storable(version.path), state_of(version)
-        what = repr((device_id, path, version.time, state)).encode()
+        what = repr((device_id.int, path, (version.time - _EPOCH) // TICK, _parts(state))).encode()
         again[what] += 1
         identity = digest(what + str(again[what]).encode())
         result.append(Seen(_id(version.time, identity), path, path_key(path), version, state))
     return result
+
+
+def _parts(state: State | None) -> tuple[object, ...] | None:
+    if state is None:
+        return None
+    return (state.holding.value, state.digest, state.mode, state.uid, state.gid, state.target, state.reason)
 
 
 def state_of(version: Version) -> State | None:
@@ -201,6 +208,7 @@ def original(text: str) -> str:
     return "".join(chr(ord(char) - _PRIVATE) if low <= ord(char) <= high else char for char in text)
 
 
+@lru_cache(maxsize=2048)
 def path_key(path: str) -> UUID:
     """Stands for a storable path."""
     return UUID(bytes=hashlib.sha256(path.encode()).digest()[:16])

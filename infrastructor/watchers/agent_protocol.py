@@ -20,6 +20,7 @@ VERSION = 1
 NAME = b"infrastructor-agent"
 _SAFE = "/._-+=@,:~"
 _FIELDS = 7
+_MARK = re.compile(rb"(?:-?[0-9]{1,19},){6}-?[0-9]{1,19}")  # of numbers that no system exceeds
 _NUMBER = re.compile(rb"-?[0-9]{1,20}")
 _MOST = 1 << 64
 _HASH = re.compile(rb"[0-9a-f]{64}")
@@ -169,6 +170,8 @@ def _number(word: bytes) -> int:
 
 
 def _mark(word: bytes) -> bytes:
+    if _MARK.fullmatch(word):
+        return word
     if len([_number(part) for part in word.split(b",")]) != _FIELDS:
         raise ValueError(word)
     return word

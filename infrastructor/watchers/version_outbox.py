@@ -68,14 +68,28 @@ class VersionOutbox:
             self._sender.result()
 
     async def _send(self) -> None:
+        """While one batch is stored the next one is made ready, unless it is of the same files."""
+        before: asyncio.Future[None] | None = None
+        on_its_way: frozenset[str] | None = frozenset()  # None: nothing may go beside it
         while True:
+            if before is not None and not self._waiting:
+                await asyncio.shield(before)
+                before = None
+                continue
             while not self._waiting:
                 self._empty.set()
                 self._news.clear()
                 await self._news.wait()
             batch = self._take()
+            paths = None if isinstance(batch, BlindTime) else frozenset(version.path for version in batch)
+            if before is not None and (paths is None or on_its_way is None or not paths.isdisjoint(on_its_way)):
+                await asyncio.shield(before)
+                before = None
             # Once handed over it is the store's: a cancel now must not leave it half told.
-            await asyncio.shield(asyncio.ensure_future(self._store_all(batch)))
+            after = asyncio.ensure_future(self._store_all(batch))
+            if before is not None:
+                await asyncio.shield(before)
+            before, on_its_way = after, paths
             self._room.set()
 
     def _take(self) -> list[Version] | BlindTime:

@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from infrastructor.domains.configs.roots import Root, covered
 from infrastructor.formats.kinds import config_type
@@ -116,8 +117,7 @@ class View:
         signature = signature_of(message.mark)
         time = self._when(signature.ctime_ns, now)
         kind = config_type(name, message.content if isinstance(message, FileContent) else None)
-        base = Version(path=name, time=time, config_type=kind, signature=signature)
-        return _with_content(base, message)
+        return Version(path=name, time=time, config_type=kind, signature=signature, **_held(message))
 
     def _when(self, ctime_ns: int, now: datetime) -> datetime:
         """Now; for what happened while nobody watched: when the device says, as far as that can be."""
@@ -151,18 +151,19 @@ class View:
         await self._outbox.put(span)
 
 
-def _with_content(base: Version, message: FileMessage) -> Version:
+def _held(message: FileMessage) -> dict[str, Any]:
+    """The fields of a version that say what is kept of the file."""
     match message:
         case FileContent(content=content):
             digest = hashlib.sha256(content).hexdigest()
-            return replace(base, holding=Holding.CONTENT, content=content, content_hash=digest)
+            return {"holding": Holding.CONTENT, "content": content, "content_hash": digest}
         case FileDigest(content_hash=digest):
-            return replace(base, holding=Holding.DIGEST, content_hash=digest)
+            return {"holding": Holding.DIGEST, "content_hash": digest}
         case FileLink(target=target):
-            return replace(base, holding=Holding.LINK, target=as_text(target))
+            return {"holding": Holding.LINK, "target": as_text(target)}
         case FileUnread(reason=reason):
-            return replace(base, holding=Holding.NONE, reason=REASONS.get(reason, reason))
-    return base
+            return {"holding": Holding.NONE, "reason": REASONS.get(reason, reason)}
+    return {}
 
 
 def _moment(nanoseconds: int) -> datetime:
