@@ -116,7 +116,14 @@ sub scan {
   my ($top, $visit, $mode) = @_;
   my @stack = enter($top, $mode != 1 || !exists $dirs{$top}, 1);
   while (@stack) {
-    my ($prefix, $names, $covering) = @{$stack[-1]};
+    my ($prefix, $names, $covering, $others) = @{$stack[-1]};
+    if ($gathering && !$others) { # nothing but files as told, which is most folders
+      $unchanged += @$names;
+      $gathered .= join "", map "$prefix$_\n", @$names;
+      gathered_out() if length $gathered > 32768;
+      pop @stack;
+      next;
+    }
     my $below;
     while (defined(my $entry = shift @$names)) {
       my $at = index $entry, "\0";
@@ -142,7 +149,8 @@ sub scan {
     else { pop @stack }
   }
 }
-# What is in a folder, in order: "name/" of folders, "name\0mark" of others. Nothing when it is not there.
+# What is in a folder, in order: "name/" of folders, "name\0mark" of others; and how many of
+# them are not files as told. Nothing when it is not there.
 sub enter {
   my ($folder, $watch, $follow) = @_;
   if ($watch && !add_watch($folder, $follow)) {
@@ -161,23 +169,26 @@ sub enter {
   }
   delete $told{$folder};
   my $prefix = below($folder);
-  my @names;
+  my ($others, @names) = (0);
   while (defined(my $name = readdir $handle)) {
     next if $name eq "." || $name eq "..";
     my $path = $prefix . $name;
     if (syscall($STATX, -100, $path, 0x100, 0x7ff, $stat)) {
+      $others++;
       push @names, "$name\0" unless $GONE{$! + 0};
       next;
     }
     # As look() does it, for calls are dear where there are thousands of files.
     my ($uid, $gid, $mode, $ino, $size, $cs, $cn, $ms, $mn) = unpack "x20 L L S x2 Q Q x48 q L x4 q L", $stat;
-    if (($mode & 0xf000) == 0x4000) { push @names, "$name/"; next }
+    if (($mode & 0xf000) == 0x4000) { $others++; push @names, "$name/"; next }
     ($cn, $mn) = ($cs * 1000000000 + $cn, $ms * 1000000000 + $mn);
-    push @names, "$name\0$ino,$size,$mn,$cn,$mode,$uid,$gid";
+    my $mark = "$ino,$size,$mn,$cn,$mode,$uid,$gid";
+    $others++ unless ($seen{$path} // "") eq $mark;
+    push @names, "$name\0$mark";
   }
   closedir $handle;
   @names = sort @names;
-  [$prefix, \@names, scopes($folder)];
+  [$prefix, \@names, scopes($folder), $others];
 }
 sub scan_all {
   my ($visit, $mode) = @_;
