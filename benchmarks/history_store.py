@@ -1,7 +1,8 @@
 """What the history of files takes and how fast it answers: `python -m benchmarks.history_store [--snapshots N]`.
 
 Figures come from a fresh embedded PostgreSQL. `--history DIR` replays the configuration files in a git repository's
-history through the store (may be given several times; else this repository's own). Then 200 devices with 250 files
+history through the store (may be given several times; else this repository's own), but for lock files and others
+that programs write whole. Then 200 devices with 250 files
 each get N snapshots, made in the database, to be asked for any time; and every file a text of its own, to be searched.
 """
 
@@ -32,6 +33,7 @@ from tests.support.postgres import TestPostgres, execute
 
 HERE = Path(__file__).resolve().parent.parent
 KINDS = ("yml", "yaml", "conf", "sample", "env", "toml", "ini", "json", "cfg", "service")
+GENERATED = ("*-lock.*", "*service-templates*.json")  # what programs write whole is no change of a configuration
 MAX_BYTES = 1 << 20
 DEVICES, FILES = 200, 250
 START = datetime(2020, 1, 1, tzinfo=UTC)
@@ -144,7 +146,7 @@ async def wrong(store: PostgresSnapshotStore, expected: dict[UUID, bytes]) -> in
 def git_versions(folder: Path, begin: datetime) -> Iterator[Version]:
     """Every version of every configuration file in a repository's history, oldest first, one a second from `begin`."""
     git = ("git", "-C", str(folder))
-    patterns = [f"*.{kind}" for kind in KINDS]
+    patterns = [*(f"*.{kind}" for kind in KINDS), *(f":(exclude){name}" for name in GENERATED)]
     log = subprocess.run(
         [*git, "log", "--reverse", "--raw", "--no-renames", "--no-abbrev", "--format=", "HEAD", "--", *patterns],
         check=True, capture_output=True, text=True,

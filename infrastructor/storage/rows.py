@@ -13,6 +13,7 @@ CLASSES = (
     "cosmetic", "image", "env", "ports", "volumes", "networks", "health", "auth", "upstream", "service_added",
     "service_removed", "other",
 )  # fmt: skip
+_BITS = {name: 1 << place for place, name in enumerate(CLASSES)}
 
 
 def snapshot(row: Any) -> Snapshot:
@@ -36,14 +37,14 @@ def snapshot(row: Any) -> Snapshot:
         modified_at=moment(mtime_ns),
         target=None if target is None else original(target),
         reason=None if reason is None else original(reason),
-        classes=tuple(name for name in CLASSES if bits_of((name,)) & (bits or 0)),
+        classes=tuple(name for name, bit in _BITS.items() if bits & bit) if bits else (),
         operation_id=operation_id,
     )
 
 
 def bits_of(classes: Iterable[str]) -> int:
     """These classes as they are kept; one without a place has no bit."""
-    return sum(1 << CLASSES.index(name) for name in set(classes) if name in CLASSES)
+    return sum(_BITS.get(name, 0) for name in set(classes))
 
 
 def head(row: Any) -> Head:
