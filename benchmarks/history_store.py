@@ -24,6 +24,7 @@ from uuid import UUID
 from benchmarks import report
 from benchmarks.goals import Goal, judge_all
 from infrastructor.ids import uuid7
+from infrastructor.memory import settle
 from infrastructor.snapshot_store import Holding, Signature, Version
 from infrastructor.storage.keys import Keyring
 from infrastructor.storage.pool import Database
@@ -77,6 +78,7 @@ async def run(histories: list[Path], snapshots: int, files: int) -> Figures:
     folder = Path(tempfile.mkdtemp(prefix="infrastructor-bench-"))
     server = TestPostgres(folder)
     await asyncio.to_thread(server.start)
+    settle()  # as the server does once it is warm
     figures: Figures = {}
     try:
         for measure in (

@@ -31,7 +31,8 @@ PATIENCE_S, BYTES_A_SECOND, VERSIONS_A_SECOND = 5.0, 1 << 20, 100  # of a machin
 TRIES = 30  # others may add versions of the same files, or contents of the same hash, at the same time
 PAUSE_S = 0.01
 SLOWER = 16  # than compressing it is to compare by meaning
-YIELD_EVERY = 2000  # rows made into snapshots before others may run
+DEVICES_AT_ONCE = 25  # of a fleet that are asked for together
+YIELD_EVERY = 500  # rows made into snapshots before others may run
 _MOVED_ON, _NEW_KEY = "IF001", "IF002"
 _HASH = re.compile("[0-9a-f]{64}")
 _AGAIN = (_MOVED_ON, _NEW_KEY, "40P01", "23505", "23P01")  # also a deadlock, and a row that came meanwhile
@@ -136,14 +137,30 @@ class PostgresSnapshotStore:
         return sorted([snapshot(row) for row in rows], key=lambda one: one.path)
 
     async def fleet(self, time: datetime, device_ids: Collection[UUID] | None = None) -> Sequence[Snapshot]:
-        devices = None if device_ids is None else list(device_ids)
-        rows = await self._database.fetch(SQL["tree"], devices, time, "/", timeout=30.0)
+        if device_ids is None:
+            device_ids = [row["device_id"] for row in await self._database.fetch(SQL["watched_devices"])]
+        devices = sorted(device_ids, key=lambda one: one.bytes)
+        parts = [devices[start : start + DEVICES_AT_ONCE] for start in range(0, len(devices), DEVICES_AT_ONCE)]
         result: list[Snapshot] = []
-        for start in range(0, len(rows), YIELD_EVERY):
-            result += [snapshot(row) for row in rows[start : start + YIELD_EVERY]]
-            await asyncio.sleep(0)
-        result.sort(key=lambda one: (one.device_id.int, one.path))
+        reading = [asyncio.ensure_future(self._part(part, time)) for part in parts[:1]]
+        try:
+            for number in range(len(parts)):
+                rows = await reading.pop()
+                if number + 1 < len(parts):  # PostgreSQL looks for the next ones while these are made ready
+                    reading.append(asyncio.ensure_future(self._part(parts[number + 1], time)))
+                found: list[Snapshot] = []
+                for start in range(0, len(rows), YIELD_EVERY):
+                    await asyncio.sleep(0)
+                    found += [snapshot(row) for row in rows[start : start + YIELD_EVERY]]
+                found.sort(key=lambda one: (one.device_id.bytes, one.path))
+                result += found
+        finally:
+            for task in reading:
+                task.cancel()
         return result
+
+    async def _part(self, devices: Sequence[UUID], time: datetime) -> list[Any]:
+        return await self._database.fetch(SQL["tree"], devices, time, "/", timeout=30.0)
 
     async def find(self, snapshot_id: UUID) -> Snapshot | None:
         row = await self._database.fetchrow(SQL["find"], snapshot_id)

@@ -62,6 +62,10 @@ WHERE ($1::uuid[] IS NULL OR file.device_id = ANY($1))
   AND ($3 = '/' OR file.path = rtrim($3, '/') OR starts_with(file.path, rtrim($3, '/') || '/'))
   AND version.change <> 'd'
 
+-- watched_devices --
+-- Devices that files are known of.
+SELECT DISTINCT device_id FROM configuration_files
+
 -- find --
 -- One version by its id.
 SELECT {snapshot} FROM configuration_versions AS version
