@@ -60,13 +60,14 @@ def main() -> None:
     parser.add_argument("--snapshots", type=int, default=10_000_000)
     parser.add_argument("--files", type=int, default=DEVICES * FILES, help="texts that are searched")
     parser.add_argument("--history", type=Path, action="append", help="a git repository to replay")
+    parser.add_argument("--only", choices=("replay", "as_of", "search"), help="one of the three, and no results kept")
     parser.add_argument("--results", action="store_true", help="write the tables into RESULTS.md")
     options = parser.parse_args()
-    figures = asyncio.run(run(options.history or [HERE], options.snapshots, options.files))
+    figures = asyncio.run(run(options.history or [HERE], options.snapshots, options.files, options.only))
     rows = [[name, f"{median(values):.4g}"] for name, values in figures.items()]
     text = report.table(("figure", "measured"), rows) + "\n" + report.verdict_table(judge_all(figures, GOALS))
     print(text)
-    if options.results:
+    if options.results and not options.only:
         names = ", ".join(sorted(path.resolve().parent.name if path.name == "repo" else path.name
                                  for path in options.history or [HERE]))  # fmt: skip
         command = "## History of files\n\n`python -m benchmarks.history_store --results`"
@@ -74,18 +75,19 @@ def main() -> None:
         report.write_results("history_store", head + text)
 
 
-async def run(histories: list[Path], snapshots: int, files: int) -> Figures:
+async def run(histories: list[Path], snapshots: int, files: int, only: str | None) -> Figures:
     folder = Path(tempfile.mkdtemp(prefix="infrastructor-bench-"))
     server = TestPostgres(folder)
     await asyncio.to_thread(server.start)
     settle()  # as the server does once it is warm
     figures: Figures = {}
     try:
-        for measure in (
-            lambda store, dsn: replay(store, dsn, histories, figures),
-            lambda store, dsn: as_of(store, dsn, snapshots, figures),
-            lambda store, dsn: search(store, dsn, files, figures),
-        ):
+        measures = {
+            "replay": lambda store, dsn: replay(store, dsn, histories, figures),
+            "as_of": lambda store, dsn: as_of(store, dsn, snapshots, figures),
+            "search": lambda store, dsn: search(store, dsn, files, figures),
+        }
+        for measure in [measures[only]] if only else measures.values():
             dsn = await server.database()
             database = await Database.connect(dsn, command_timeout=3600)
             await measure(PostgresSnapshotStore(database, Keyring(database, folder / dsn[-20:-10] / "keys")), dsn)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -31,7 +31,8 @@ PATIENCE_S, BYTES_A_SECOND, VERSIONS_A_SECOND = 5.0, 1 << 20, 100  # of a machin
 TRIES = 30  # others may add versions of the same files, or contents of the same hash, at the same time
 PAUSE_S = 0.01
 SLOWER = 16  # than compressing it is to compare by meaning
-DEVICES_AT_ONCE = 25  # of a fleet that are asked for together
+AHEAD = 2  # parts of a fleet that are looked for at the same time
+DEVICES_AT_ONCE = 10  # of a fleet that are asked for together
 YIELD_EVERY = 500  # rows made into snapshots before others may run
 _MOVED_ON, _NEW_KEY = "IF001", "IF002"
 _HASH = re.compile("[0-9a-f]{64}")
@@ -142,12 +143,12 @@ class PostgresSnapshotStore:
         devices = sorted(device_ids, key=lambda one: one.bytes)
         parts = [devices[start : start + DEVICES_AT_ONCE] for start in range(0, len(devices), DEVICES_AT_ONCE)]
         result: list[Snapshot] = []
-        reading = [asyncio.ensure_future(self._part(part, time)) for part in parts[:1]]
+        reading = deque(asyncio.ensure_future(self._part(part, time)) for part in parts[:AHEAD])
         try:
             for number in range(len(parts)):
-                rows = await reading.pop()
-                if number + 1 < len(parts):  # PostgreSQL looks for the next ones while these are made ready
-                    reading.append(asyncio.ensure_future(self._part(parts[number + 1], time)))
+                rows = await reading.popleft()
+                if number + AHEAD < len(parts):  # PostgreSQL looks for the next ones while these are made ready
+                    reading.append(asyncio.ensure_future(self._part(parts[number + AHEAD], time)))
                 found: list[Snapshot] = []
                 for start in range(0, len(rows), YIELD_EVERY):
                     await asyncio.sleep(0)

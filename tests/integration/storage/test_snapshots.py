@@ -17,6 +17,7 @@ from infrastructor.events import Event, Severity
 from infrastructor.ids import uuid7
 from infrastructor.operation import ChangedBy
 from infrastructor.snapshot_store import BlindTime, Change, ConfigWatch, Holding, Snapshot, Version
+from infrastructor.storage import snapshots
 from infrastructor.storage.keys import Keyring
 from infrastructor.storage.pool import Database
 from infrastructor.storage.snapshots import PostgresSnapshotStore
@@ -147,6 +148,17 @@ async def test_the_fleet_at_a_time(store: Any, device: UUID, dsn: str) -> None:
     ]  # fmt: skip
     assert [one.path for one in await store.fleet(at(9), [other])] == ["/a"]
     assert await store.fleet(at(4), [other]) == []
+
+
+async def test_a_large_fleet_at_a_time_is_read_in_parts(store: Any, dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshots, "DEVICES_AT_ONCE", 2)
+    devices = sorted([await new_device(dsn, f"part{number}") for number in range(9)], key=lambda one: one.int)
+    for device in reversed(devices):
+        await store.add(device, [saw("/b", "1", 0), saw("/a", "1", 0)])
+    found = await store.fleet(at(9), devices[::-1])
+    assert [(one.device_id, one.path) for one in found] == [
+        (device, path) for device in devices for path in ("/a", "/b")
+    ]
 
 
 async def test_history_is_told_newest_first_in_pages(store: Any, device: UUID, dsn: str) -> None:
