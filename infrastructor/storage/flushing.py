@@ -40,5 +40,5 @@ class Flushing:
                 await asyncio.wait_for(self._closing.wait(), self._interval_s)
             try:
                 await self.now()
-            except Exception:
+            except Exception:  # whatever it was, a writer that is dead would lose everything from then on
                 logger.exception("A bulk write broke", extra={"writer": self._name})

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import io
 import json
-import logging
 import random
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from typing import Any
 import pytest
 from fastmcp import Client
 
-from infrastructor import logs
 from infrastructor.catalog import CATALOG
 from infrastructor.formats.kinds import config_type
 from infrastructor.formats.secrets import Masker
@@ -40,6 +38,7 @@ from tests.doors.clients import cli, rest
 from tests.doors.world import World
 from tests.support.audit import audit_log
 from tests.support.history import saw
+from tests.support.logged import logged
 from tests.support.postgres import rows
 from tests.support.sshd import Sshd
 from tests.support.wait import until
@@ -93,13 +92,8 @@ def files_in(folder: Path) -> list[File]:
 
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
-    stream = io.StringIO()
-    logs.configure("INFO", stream)
-    yield stream
-    root.handlers[:] = before
-    root.setLevel(level)
+    with logged() as stream:
+        yield stream
 
 
 @dataclass

@@ -25,6 +25,7 @@ from infrastructor.snapshot_store import REFUSED, BlindTime, ConfigWatch, Holdin
 from infrastructor.ssh import AsyncSSHClient
 from tests import fakes
 from tests.fake_history import fake_history
+from tests.support.programs import missing
 from tests.support.sshd import Sshd
 
 OLD = 'services:\n  web:\n    image: nginx:1.2\n    environment:\n      DB_PASSWORD: "hunter-one"\n'
@@ -411,7 +412,7 @@ def last_installed() -> tuple[str, str]:
     log = Path("/var/log/dpkg.log")
     lines = re.findall(r"^(\S+ \S+) install ([^\s:]+)", log.read_text() if log.exists() else "", re.MULTILINE)
     if not lines:
-        pytest.skip("nothing was ever installed here by dpkg")
+        missing("/var/log/dpkg.log tells of no package that was installed: apt-get install one")
     at, name = lines[-1]
     return at, name
 

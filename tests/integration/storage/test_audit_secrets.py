@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from infrastructor import logs
 from infrastructor.app import Application
 from infrastructor.catalog import CATALOG
 from infrastructor.cli import build
@@ -24,6 +23,7 @@ from tests.doors.clients import mcp_http, rest
 from tests.doors.world import World
 from tests.fakes import FakeDevices, FakeSSH, device
 from tests.support.audit import CALLER, audit_log
+from tests.support.logged import logged
 from tests.support.postgres import rows
 
 FIXTURE = Path(__file__).parents[2] / "fixtures/containers/QueryContainer/docker-20.10.out"
@@ -52,13 +52,8 @@ FAILS = CommandFailed(f"timeout on nas said: cannot run {ARGV!r}: password is {S
 
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
-    stream = io.StringIO()
-    logs.configure("INFO", stream)
-    yield stream
-    root.handlers[:] = before
-    root.setLevel(level)
+    with logged() as stream:
+        yield stream
 
 
 @asynccontextmanager
