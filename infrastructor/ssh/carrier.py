@@ -5,6 +5,8 @@
 
 from typing import Protocol
 
+STREAM_WINDOW = 4 << 20  # bytes a stream may be ahead of us: what a gigabit carries in 30 ms
+
 
 class Receiver(Protocol):
     """The end of a channel on our side. Calls come from the event loop, never re-entrantly."""
@@ -67,8 +69,12 @@ class Carrier(Protocol):
         """Start a lane's shell. Raises `Refused` or `Gone`. Must not be cancelled."""
         ...
 
-    async def open_stream(self, receiver: StreamReceiver, *, sudo: bool, sink: bool) -> StreamChannel:
+    async def open_stream(
+        self, receiver: StreamReceiver, *, sudo: bool, sink: bool, window: int = STREAM_WINDOW
+    ) -> StreamChannel:
         """Start a shell for one command that is the source or the sink of a stream; raises and is called like `open`.
+
+        It may send `window` bytes that nobody has taken yet.
 
         A sink's shell lives on when its stdin ends, and until its stdout takes no bytes any more: on that it writes
         dots now and then.

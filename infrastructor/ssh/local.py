@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from infrastructor.ssh.carrier import Channel, Receiver, Refused, StreamChannel, StreamReceiver
+from infrastructor.ssh.carrier import STREAM_WINDOW, Channel, Receiver, Refused, StreamChannel, StreamReceiver
 from infrastructor.ssh.wire import LANE_ARGV, SINK_ARGV, SUDO_ARGV, SUDO_SINK_ARGV
 
 CLOSE_TIMEOUT_S = 3.0
@@ -170,7 +170,10 @@ class LocalCarrier:
     async def open(self, receiver: Receiver, *, sudo: bool) -> Channel:
         return await self._start(_Process(receiver, self._ended), SUDO_ARGV if sudo else LANE_ARGV)
 
-    async def open_stream(self, receiver: StreamReceiver, *, sudo: bool, sink: bool) -> StreamChannel:
+    async def open_stream(
+        self, receiver: StreamReceiver, *, sudo: bool, sink: bool, window: int = STREAM_WINDOW
+    ) -> StreamChannel:
+        # What is ahead of us is in the pipe of 64 KiB, so `window` says nothing new.
         argv = ((SINK_ARGV, SUDO_SINK_ARGV) if sink else (LANE_ARGV, SUDO_ARGV))[sudo]
         return await self._start(_Stream(receiver, self._ended), argv)
 

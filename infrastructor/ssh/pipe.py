@@ -13,7 +13,7 @@ from collections.abc import Callable
 from infrastructor.errors import CommandFailed, CommandTimeout, OutcomeUnknown
 from infrastructor.ports.ssh import CommandLine, Flow
 from infrastructor.sanitize import clean
-from infrastructor.ssh.carrier import StreamChannel
+from infrastructor.ssh.carrier import STREAM_WINDOW, StreamChannel
 from infrastructor.ssh.follow import NOISE, OPEN_TIMEOUT_S, SAID, open_session
 from infrastructor.ssh.lanes import Holder, Use
 from infrastructor.ssh.link import NOT_FOUND, DeviceLink
@@ -22,6 +22,8 @@ from infrastructor.ssh.texts import checked
 TAG = "INFRASTRUCTOR_STREAM"  # variable that marks the processes of one sink
 LAST_WORDS_S = 30.0  # for the other end, once one has ended badly
 LOOK_S = 5.0  # between two looks at whether anything still moves
+BURST_S = 0.25  # of a limited stream
+SMALLEST_WINDOW = 64 << 10  # two packets
 PARTING_S = 1.0  # for the source to end by itself, once the sink has taken all it wanted
 
 
@@ -96,6 +98,12 @@ class Valve:
         self._full = False
         self._waiting: asyncio.TimerHandle | None = None
 
+    @property
+    def window(self) -> int:
+        """Bytes that may be here at once. Under a limit no more than that of a moment: they go on in one burst."""
+        limit = self._flow.bytes_per_second
+        return STREAM_WINDOW if limit is None else max(SMALLEST_WINDOW, min(int(limit * BURST_S), STREAM_WINDOW))
+
     def ignore(self, data: bytes) -> None:
         """Of what a sink writes: the dots that show that somebody is still there."""
 
@@ -159,7 +167,9 @@ class End:
         link.users += 1
         self._channel = await open_session(
             link,
-            lambda carrier: carrier.open_stream(self, sudo=self.as_root and not carrier.is_root, sink=self._sink),
+            lambda carrier: carrier.open_stream(
+                self, sudo=self.as_root and not carrier.is_root, sink=self._sink, window=valve.window
+            ),
         )
         self._holder = link.hold(self._give_up, Use.ANSWERING)
         redirection = ">&2" if self._sink else "</dev/null"

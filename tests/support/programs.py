@@ -38,6 +38,11 @@ def missing(why: str) -> None:
     pytest.skip(why)
 
 
+def resident_bytes() -> int:
+    """Of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def state(pid: int) -> str:
     """`R`, `S`, `Z`… of a process; empty when it is gone."""
     try:

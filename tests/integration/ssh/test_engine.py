@@ -142,6 +142,7 @@ async def test_questions_and_commands_share_few_sessions(
     options = f"MaxSessions {sessions}\nAllowStreamLocalForwarding no"
     server = docker_engine.sshd(ssh_folder / f"few-{sessions}", options).start()
     host, lanes = server.device(), (Lane.FAST, Lane.SLOW, Lane.FAST, Lane.CHANGE)
+    count = 10 * sessions  # with a single one each turn ends a shell and starts another, and nobody waits for ever
 
     async def ask(number: int) -> EngineReply:
         await asyncio.sleep(number * 0.03)
@@ -153,9 +154,9 @@ async def test_questions_and_commands_share_few_sessions(
 
     try:
         async with asyncio.timeout(50):
-            answers = await asyncio.gather(*(part for n in range(30) for part in (ask(n), run(n))))
+            answers = await asyncio.gather(*(part for n in range(count) for part in (ask(n), run(n))))
         assert {reply.via for reply in answers[::2]} == {Via.STDIO}
-        assert list(answers[1::2]) == [f"{n}\n".encode() for n in range(30)]
+        assert list(answers[1::2]) == [f"{n}\n".encode() for n in range(count)]
         found = client._links[host.id]._lanes
         assert found is not None
         assert found.count <= sessions

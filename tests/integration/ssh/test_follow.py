@@ -10,7 +10,7 @@ from infrastructor.errors import CommandFailed, OutcomeUnknown
 from infrastructor.ports.devices import Device
 from infrastructor.ports.ssh import Lane
 from infrastructor.ssh import AsyncSSHClient
-from tests.support.programs import running
+from tests.support.programs import resident_bytes, running
 from tests.support.sshd import Sshd, line, local_device
 from tests.support.wait import until
 
@@ -127,6 +127,22 @@ async def test_a_slow_reader_slows_the_device_and_not_this_process(client: Async
                 break
         stream = lines.ag_frame.f_locals["self"]  # type: ignore[attr-defined]
         assert stream._ahead < 8 << 20
+
+
+async def test_a_reader_that_is_slower_all_the_time_keeps_memory_constant(
+    client: AsyncSSHClient, device: Device
+) -> None:
+    async with asyncio.timeout(100), client.follow(device, line(f"yes {'x' * 999}")) as lines:
+        assert await anext(lines) == b"x" * 999
+        before, peak, count = resident_bytes(), 0, 0
+        async for _ in lines:
+            count += 1
+            if count % 500 == 0:
+                await asyncio.sleep(0.01)
+                peak = max(peak, resident_bytes())
+            if count == 60_000:
+                break
+    assert peak - before < 20 << 20
 
 
 async def test_a_command_is_talked_with(client: AsyncSSHClient, device: Device) -> None:

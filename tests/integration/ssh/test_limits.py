@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections.abc import Callable
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from infrastructor.ports.devices import Device
 from infrastructor.ports.ssh import Lane
 from infrastructor.ssh import AsyncSSHClient
-from tests.support.programs import running
+from tests.support.programs import resident_bytes, running
 from tests.support.sshd import Sshd, line
 from tests.support.wait import until
 
@@ -106,7 +105,3 @@ async def test_a_hundred_megabytes_are_not_held(client: AsyncSSHClient, ssh_host
     watcher.cancel()
     assert (output.truncated, len(output.stdout)) == (True, 8 << 20)
     assert peak - before < 48 << 20
-
-
-def resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096

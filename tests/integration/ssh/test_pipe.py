@@ -14,8 +14,8 @@ from infrastructor.errors import CommandFailed, CommandNotAvailable, CommandTime
 from infrastructor.ports.devices import Device
 from infrastructor.ports.ssh import Flow
 from infrastructor.ssh import AsyncSSHClient
-from infrastructor.ssh.connection import STREAM_WINDOW
-from tests.support.programs import running
+from infrastructor.ssh.carrier import STREAM_WINDOW
+from tests.support.programs import resident_bytes, running
 from tests.support.sshd import Registry, Sshd, add_user, line, local_device, remove_user, settings
 from tests.support.wait import until
 
@@ -25,10 +25,6 @@ MB = 1 << 20
 @pytest.fixture
 def other(sshd: Sshd) -> Device:
     return sshd.device("other", address="127.0.0.2")
-
-
-def resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 async def passed(
@@ -77,6 +73,26 @@ async def test_a_big_stream_takes_no_more_memory_than_a_window(
     await sending
     assert flow.moved == 256 * MB
     assert peak - before < 8 * STREAM_WINDOW
+
+
+@pytest.mark.parametrize("kind", ["ssh", "local"])
+async def test_a_slow_sink_lets_no_more_than_a_window_gather_here(
+    client: AsyncSSHClient, ssh_host: Device, other: Device, kind: str
+) -> None:
+    """A sink that takes a little now and then, from a source that is always faster."""
+    sink = other if kind == "ssh" else local_device()
+    slowly = "while [ $(head -c 131072 | wc -c) = 131072 ]; do sleep 0.01; done"
+    source = f"head -c {40 * MB} /dev/zero"
+    await passed(client, ssh_host, f"head -c {8 * MB} /dev/zero", sink, "cat >/dev/null")
+    before, peak = resident_bytes(), 0
+    flow = Flow()
+    sending = asyncio.create_task(client.pipe(ssh_host, line(source), sink, line(slowly), flow))
+    while not sending.done():
+        peak = max(peak, resident_bytes())
+        await asyncio.sleep(0.02)
+    await sending
+    assert flow.moved == 40 * MB
+    assert peak - before < 5 * STREAM_WINDOW
 
 
 async def test_it_goes_on_over_new_keys(

@@ -1,23 +1,61 @@
 """How fast a snapshot gets from device to device, beside `zfs send | ssh | zfs receive` typed by hand in the same run.
 
-Nothing is judged by the clock here: the figures are printed (`-rA` shows them) and written to the run's folder.
+Nothing is judged by the clock here: the figures are printed (`-rA` shows them), and `LAB_RESULTS=1` writes them into
+benchmarks/RESULTS.md, beside their goals.
 """
 
 import asyncio
-import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
 import pytest
 
+from benchmarks import report
+from benchmarks.goals import Goal, judge_all
 from tests.lab.zfs.lab import Lab
 
 MB = int(os.environ.get("LAB_SPEED_MB", "200"))
 ROUNDS = int(os.environ.get("LAB_SPEED_ROUNDS", "3"))
 _SSH = "ssh -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
+WAYS = {"server": "through this machine", "direct": "from device to device"}
+GOALS = [
+    Goal(
+        title=f"bytes a second {how}, to by hand",
+        figure=f"ours.{way}.mb_per_s",
+        over=f"hand.{way}.mb_per_s",
+        at_least=0.9,
+    )
+    for way, how in WAYS.items()
+]
+
+
+def describe(seconds: dict[str, list[float]], size: int, version: str) -> str:
+    """The figures as a part of RESULTS.md."""
+    speeds = {f"{name}.mb_per_s": [size / 1e6 / value for value in values] for name, values in seconds.items()}
+    rows = [
+        [
+            f"{WAYS[way]}, {'Infrastructor' if who == 'ours' else 'by hand'}",
+            f"{median(speeds[f'{who}.{way}.mb_per_s']):.2f}",
+        ]
+        for way in WAYS
+        for who in ("hand", "ours")
+    ]
+    return "\n".join(
+        [
+            "## ZFS from device to device",
+            "",
+            f"`LAB_RESULTS=1 ./dev.sh lab zfs tests/lab/zfs/live_speed.py`, {datetime.now(UTC):%Y-%m-%d}: "
+            f"{size / 1e6:.0f} MB, {ROUNDS} rounds, {version} in an emulated machine of two processors. By hand is "
+            "`zfs send | ssh | zfs receive` over connections that are open already.",
+            "",
+            report.verdict_table(judge_all(speeds, GOALS)),
+            report.table(("way", "MB/s"), rows),
+        ]
+    )
 
 
 async def by_hand(text: str) -> float:
@@ -52,9 +90,7 @@ async def test_the_speed_beside_that_of_a_pipe_by_hand(lab: Lab, folder: Path, d
     )
     size = int((await lab.sh(f"zfs send -nvP -L -c -e '{dataset}@s1'")).split("size\t")[1])
     send, receive = f"zfs send -L -c -e '{dataset}@s1'", "zfs receive -s -u backup/speed/hand"
-    seconds: dict[str, list[float]] = {
-        name: [] for name in ("hand server", "ours server", "hand direct", "ours direct")
-    }
+    seconds: dict[str, list[float]] = {f"{who}.{way}": [] for way in WAYS for who in ("hand", "ours")}
 
     async def clear() -> None:
         await lab.sh("zfs destroy -r backup/speed/hand; zfs destroy -r backup/speed/ours; zpool sync", fails=True)
@@ -72,19 +108,13 @@ async def test_the_speed_beside_that_of_a_pipe_by_hand(lab: Lab, folder: Path, d
         for _ in range(ROUNDS):
             for name, hand in (("server", through), ("direct", direct)):
                 await clear()
-                seconds[f"hand {name}"].append(await by_hand(hand))
+                seconds[f"hand.{name}"].append(await by_hand(hand))
                 await clear()
-                seconds[f"ours {name}"].append(await ours(target_device="vault", direct=name == "direct"))
+                seconds[f"ours.{name}"].append(await ours(target_device="vault", direct=name == "direct"))
     await lab.sh("zfs destroy -r backup/speed")
 
-    figures: dict[str, object] = {"bytes": size, "seconds": seconds}
-    for name in ("server", "direct"):
-        hand, own = median(seconds[f"hand {name}"]), median(seconds[f"ours {name}"])
-        figures[name] = {
-            "hand_mb_per_second": round(size / hand / 1e6, 2),
-            "ours_mb_per_second": round(size / own / 1e6, 2),
-            "ratio": round(hand / own, 3),
-        }
-    print(json.dumps(figures, indent=1))
-    (folder / "run" / "speed.json").write_text(json.dumps(figures, indent=1) + "\n")
+    text = describe(seconds, size, (await lab.sh("zfs version")).splitlines()[-1])
+    print(text)
+    if os.environ.get("LAB_RESULTS") == "1":
+        report.write_results("zfs_speed", text)
     assert all(len(values) == ROUNDS for values in seconds.values())
