@@ -241,6 +241,8 @@ def test_many_snapshots_quotas_and_features_are_told() -> None:
     }
     asked_for = facts(properties={"tank": {"feature@draid": "disabled", "compatibility": "openzfs-2.1-linux"}})
     assert graded(space_rules(asked_for, pool())) == {}
+    upgraded = facts(properties={"tank": {"feature@dynamic_gang_header": "disabled", "compatibility": "off"}})
+    assert graded(space_rules(upgraded, pool())) == {}  # zpool upgrade would leave it off
 
 
 # --- copies --------------------------------------------------------------------------------------------
@@ -427,6 +429,9 @@ def test_a_log_is_recommended_by_commits_that_disks_which_turn_held_up() -> None
     disks = {name: DiskFacts("sda", rotational=True) for name in ("/dev/a", "/dev/b")}
     busy = IoCounters({}, {"zil_commit_count": 8_640_000}, 864000.0)
     assert "10.0 a second" in advised(facts(state=tree(*MIRROR), disks=disks, counters=busy))["log_vdev"].measured
+    special = {"state": tree(*MIRROR, "special", "  mirror-1", "    /dev/c", "    /dev/d"), "disks": disks}
+    assert "log_vdev" in advised(facts(**special, counters=busy, version=(2, 3)))
+    assert "log_vdev" not in advised(facts(**special, counters=busy, version=(2, 4)))  # it takes the log, too
     quiet = IoCounters({}, {"zil_commit_count": 86_400}, 864000.0)
     assert "log_vdev" not in advised(facts(state=tree(*MIRROR), disks=disks, counters=quiet))
     unused = IoCounters({}, {"zil_commit_count": 100, "zil_itx_metaslab_slog_count": 0}, 864000.0)
