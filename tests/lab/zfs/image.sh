@@ -71,6 +71,8 @@ inside update-initramfs -u -k "$kernel"
 [ -e "$folder/key" ] || ssh-keygen -q -t ed25519 -N '' -C lab -f "$folder/key"
 bash "$here/tree.sh" "$tree" "$folder/key.pub"
 
+# The cloud kernel of Debian 12 knows no SATA, that of Debian 13 does: machine.sh has to know.
+if compgen -G "$tree/lib/modules/$kernel/kernel/drivers/ata/ahci.ko*" >/dev/null; then touch "$folder/sata"; fi
 cp -L "$tree/boot/vmlinuz-$kernel" "$folder/vmlinuz"
 cp -L "$tree/boot/initrd.img-$kernel" "$folder/initrd"
 for mounted in dev/pts dev proc sys; do umount "$tree/$mounted"; done
