@@ -76,9 +76,10 @@ async def opened(folder: Path) -> AsyncIterator[Lab]:
         world = World(operations=CATALOG, devices=FakeDevices(nas, vault, plain), ssh=client)  # type: ignore[arg-type]
         lab = Lab(client, world, world.application().service, nas, vault, plain)
         for pool, disk in (("tank", "vdev1"), ("backup", "vdev2")):
-            # Until udev is through with what destroying changed, the names of the disk come and go.
-            await lab.sh(f"zpool destroy -f {pool}; udevadm settle", fails=True)
-            await lab.sh(f"zpool create -f -O atime=off {pool} /dev/disk/by-id/virtio-lab-{disk}")
+            await lab.sh(f"zpool destroy -f {pool}", fails=True)
+            # While udev looks at new partitions their names come and go: on a busy machine zpool may miss one.
+            create = f"zpool create -f -O atime=off {pool} /dev/disk/by-id/virtio-lab-{disk}"
+            await lab.sh(f"udevadm settle; {create} || {{ udevadm settle; {create}; }}")
         yield lab
     finally:
         await client.close()
