@@ -18,8 +18,6 @@ from tests.unit.zfs.machine import FIXTURES, recorded
 MOVING = {
     "zfs-2.3.2-scrub": "activities",
     "lab-2.3.2-expanding": "activities",
-    "lab-2.4.4-expanding": "activities",
-    "lab-2.4.4-evacuating": "activities",
     "lab-2.3.2-rebuilding": "activities",
     "lab-2.3.2-suspended": "activities data_errors",
     "lab-2.3.2-replaced": "activities status action vdevs",
