@@ -12,7 +12,9 @@ Usage: ./dev.sh COMMAND
   status                 what runs, where, and how it is
   logs [-n LINES]        follow the log
   test [pytest args]     lint, types, import contracts, tests against real servers
-  lab zfs [SUITE]        tests against a machine with real ZFS in an emulator (made in half an hour, and kept)
+  lab zfs [SUITE]        tests against a machine with real ZFS in an emulator (made in half an hour, and kept):
+                         bookworm-backports (OpenZFS 2.3, the default), bookworm (2.1), trixie (2.3),
+                         trixie-backports (2.4), or bookworm-2.2 (built from LAB_ZFS_SOURCE=TARBALL)
 
 Settings: INFRASTRUCTOR_API_PORT (9101), INFRASTRUCTOR_MCP_PORT (9102), INFRASTRUCTOR_DATA_DIR.
 TEXT

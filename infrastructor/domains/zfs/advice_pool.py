@@ -23,6 +23,7 @@ _MUCH_MEMORY, _LITTLE_MEMORY = 0.25, 0.05
 _MOST_OF_MEMORY = 0.8
 _OLD_TRIM = timedelta(days=30)
 _SHOWN = 3
+_SPECIAL_IS_LOG_SINCE = (2, 4)  # from where a special vdev takes what a log vdev would
 
 
 def pool_advice(facts: Facts, pool: Pool) -> Iterator[Recommendation]:
@@ -119,7 +120,8 @@ def _log(facts: Facts, pool: Pool, all_groups: list[Group]) -> Iterator[Recommen
     commits = log.get("zil_commit_count", 0)
     per_second = commits / max(counters.uptime_s, 1)
     logs = [group.top for group in all_groups if group.top.role == "log"]
-    if not logs and facts.rotational(pool.name) and per_second >= _COMMITS_PER_S:
+    on_special = facts.version >= _SPECIAL_IS_LOG_SINCE and any(group.top.role == "special" for group in all_groups)
+    if not logs and not on_special and facts.rotational(pool.name) and per_second >= _COMMITS_PER_S:
         yield Recommendation(
             priority="medium",
             code="log_vdev",

@@ -1,7 +1,7 @@
 """What a destruction would take: snapshots, the clones made from them, who holds them, and the space it frees.
 
 `zfs destroy -n` tells the snapshots and the space, but names no clone that -R would destroy, and no hold. Those are
-read from the snapshots themselves. Seen with OpenZFS 2.1.11 and 2.3.2.
+read from the snapshots themselves. Seen with OpenZFS 2.1.11, 2.3.2 and 2.4.4.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """One dataset as an end of a transfer: what it is, which snapshots and bookmarks it has, what its pool can take.
 
-Seen with OpenZFS 2.1.11 and 2.3.2.
+Seen with OpenZFS 2.1.11, 2.3.2 and 2.4.4.
 """
 
 from collections.abc import Mapping

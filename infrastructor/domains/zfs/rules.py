@@ -63,6 +63,8 @@ class Group:
 
     top: Vdev
     members: tuple[Vdev, ...]
+    unfinished: int = 0
+    """Members whose old disk is lost, and whose new one has not got everything yet."""
 
     @property
     def tolerates(self) -> int:
@@ -72,7 +74,7 @@ class Group:
     @property
     def left(self) -> int:
         """How many more may be lost now; below zero it has lost too many."""
-        return self.tolerates - sum(1 for member in self.members if member.state in LOST)
+        return self.tolerates - self.unfinished - sum(1 for member in self.members if member.state in LOST)
 
     @property
     def redundant(self) -> bool:
@@ -85,7 +87,16 @@ def groups(vdevs: Sequence[Vdev]) -> Iterator[Group]:
         top = vdev.depth == 1 and vdev.role not in {"cache", "spare"}
         if top:
             members = tuple(one for one in vdevs if one.parent == vdev.index)
-            yield Group(vdev, members or (vdev,))
+            yield Group(vdev, members or (vdev,), sum(_unfinished(member, vdevs) for member in members))
+
+
+def _unfinished(member: Vdev, vdevs: Sequence[Vdev]) -> bool:
+    """A replacement is over with its vdev; a spare stays, and tells only while it is written."""
+    *old, new = [one for one in vdevs if one.parent == member.index] or [member]
+    writing = member.kind == "replacing" or (
+        member.kind == "spare" and not {"resilvering", "awaiting resilver"}.isdisjoint(new.doing)
+    )
+    return writing and member.state not in LOST and bool(old) and all(one.state in LOST for one in old)
 
 
 def below(vdevs: Sequence[Vdev], top: Vdev) -> list[Vdev]:

@@ -16,6 +16,7 @@ _SNAPSHOT_SHARE = 30
 _QUOTA = 90
 _SHOWN = 3
 _LITTLE_MEMORY = 0.05
+_LEFT_OFF = frozenset({"dynamic_gang_header"})  # what zpool upgrade leaves off: only zpool set turns it on
 
 
 def space_rules(facts: Facts, pool: Pool) -> Iterator[Finding]:
@@ -113,7 +114,7 @@ def _features(facts: Facts, pool: Pool) -> Iterator[Finding]:
     off = sorted(
         name.removeprefix("feature@")
         for name, value in properties.items()
-        if name.startswith("feature@") and value == "disabled"
+        if name.startswith("feature@") and value == "disabled" and name.removeprefix("feature@") not in _LEFT_OFF
     )
     if off:
         boots = properties.get("bootfs", "-") != "-"

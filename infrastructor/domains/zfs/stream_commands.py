@@ -1,6 +1,6 @@
 """What sends and receives a ZFS stream, tells how long it will be, and what an interrupted one has brought.
 
-Seen with OpenZFS 2.1.11 and 2.3.2.
+Seen with OpenZFS 2.1.11, 2.3.2 and 2.4.4.
 """
 
 import re

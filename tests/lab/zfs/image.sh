@@ -1,14 +1,21 @@
 #!/usr/bin/env bash
 # image.sh SUITE FOLDER: make the disk image of a Debian machine with OpenZFS built for its kernel, as root.
-# SUITE is bookworm (OpenZFS 2.1.11) or bookworm-backports (2.3.2); FOLDER gets disk.qcow2, vmlinuz, initrd,
-# key and key.pub (what the machine lets in). Takes 15 to 40 minutes; nothing is left half made under those names.
+# SUITE is bookworm (OpenZFS 2.1.11), bookworm-backports (2.3.2), trixie (2.3.9), trixie-backports (2.4.4), or
+# bookworm-2.2, which no package has: it is built from the sources that LAB_ZFS_SOURCE names. FOLDER gets disk.qcow2,
+# vmlinuz, initrd, key and key.pub (what the machine lets in). Takes 15 to 40 minutes; nothing is left half made under
+# those names.
 set -euo pipefail
 suite=$1
 folder=$2
-release=${suite%-backports}
+here=$(dirname "${BASH_SOURCE[0]}")
+release=${suite%%-*}
 case $suite in
-  bookworm | bookworm-backports) ;;
-  *) echo "No such suite: $suite. Known: bookworm, bookworm-backports" >&2; exit 2 ;;
+  bookworm | bookworm-backports | trixie | trixie-backports) ;;
+  bookworm-2.2) bash "$here/source.sh" check "${suite#*-}" ;;
+  *)
+    echo "No such suite: $suite. Known: bookworm, bookworm-backports, bookworm-2.2, trixie, trixie-backports" >&2
+    exit 2
+    ;;
 esac
 
 # The mirror this machine itself takes its packages from: it is reachable, and nobody's name stands here.
@@ -49,17 +56,23 @@ printf 'virtio_pci\nvirtio_blk\next4\n' >> "$tree/etc/initramfs-tools/modules"
 
 inside apt-get update -qq
 # The kernel is the release's own, whichever ZFS is built for it; recommended packages would bring a whole desktop's worth.
-inside apt-get install -y -qq --no-install-recommends linux-image-cloud-amd64 linux-headers-cloud-amd64 dkms
-inside apt-get install -y -qq --no-install-recommends -t "$suite" zfs-dkms zfsutils-linux zfs-zed
-inside apt-get install -y -qq --no-install-recommends smartmontools mbuffer pv
+inside apt-get install -y -qq --no-install-recommends linux-image-cloud-amd64 linux-headers-cloud-amd64 smartmontools mbuffer pv
 kernel=$(basename "$(ls -d "$tree"/lib/modules/*cloud*)")
-inside dkms autoinstall -k "$kernel"
+if [ "$suite" = bookworm-2.2 ]; then
+  bash "$here/source.sh" build "$tree" "$kernel"
+else
+  inside apt-get install -y -qq --no-install-recommends dkms
+  inside apt-get install -y -qq --no-install-recommends -t "$suite" zfs-dkms zfsutils-linux zfs-zed
+  inside dkms autoinstall -k "$kernel"
+fi
 inside modinfo -k "$kernel" -F version zfs > "$folder/version.new"  # ends the script where the module was not built
 inside update-initramfs -u -k "$kernel"
 
 [ -e "$folder/key" ] || ssh-keygen -q -t ed25519 -N '' -C lab -f "$folder/key"
-bash "$(dirname "${BASH_SOURCE[0]}")/tree.sh" "$tree" "$folder/key.pub"
+bash "$here/tree.sh" "$tree" "$folder/key.pub"
 
+# The cloud kernel of Debian 12 knows no SATA, that of Debian 13 does: machine.sh has to know.
+if compgen -G "$tree/lib/modules/$kernel/kernel/drivers/ata/ahci.ko*" >/dev/null; then touch "$folder/sata"; fi
 cp -L "$tree/boot/vmlinuz-$kernel" "$folder/vmlinuz"
 cp -L "$tree/boot/initrd.img-$kernel" "$folder/initrd"
 for mounted in dev/pts dev proc sys; do umount "$tree/$mounted"; done

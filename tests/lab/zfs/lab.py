@@ -77,7 +77,9 @@ async def opened(folder: Path) -> AsyncIterator[Lab]:
         lab = Lab(client, world, world.application().service, nas, vault, plain)
         for pool, disk in (("tank", "vdev1"), ("backup", "vdev2")):
             await lab.sh(f"zpool destroy -f {pool}", fails=True)
-            await lab.sh(f"zpool create -f -O atime=off {pool} /dev/disk/by-id/virtio-lab-{disk}")
+            # While udev looks at new partitions their names come and go: on a busy machine zpool may miss one.
+            create = f"zpool create -f -O atime=off {pool} /dev/disk/by-id/virtio-lab-{disk}"
+            await lab.sh(f"udevadm settle; {create} || {{ udevadm settle; {create}; }}")
         yield lab
     finally:
         await client.close()

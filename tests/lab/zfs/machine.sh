@@ -17,10 +17,13 @@ start() {
   rm -rf "$run"
   mkdir -p "$run"
   qemu-img create -q -f qcow2 -F qcow2 -b "$folder/disk.qcow2" "$run/disk.qcow2"
+  # Two disks without SMART, and two that answer smartctl: one of NVMe, the other of SATA where the kernel knows that.
   disks=()
+  kinds=(virtio-blk-pci virtio-blk-pci nvme nvme)
+  [ ! -e "$folder/sata" ] || kinds[2]=ide-hd,bus=ide.0
   for n in 1 2 3 4; do
     qemu-img create -q -f qcow2 "$run/vdev$n.qcow2" 2G
-    disks+=(-drive "file=$run/vdev$n.qcow2,if=none,id=vdev$n,cache=unsafe" -device "virtio-blk-pci,drive=vdev$n,serial=lab-vdev$n")
+    disks+=(-drive "file=$run/vdev$n.qcow2,if=none,id=vdev$n,cache=unsafe" -device "${kinds[n - 1]},drive=vdev$n,serial=lab-vdev$n")
   done
   qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+aes,+pclmulqdq \
     -smp 2 -m "${LAB_MEMORY:-2048}" -display none -serial "file:$run/console" -monitor none \

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # ./dev.sh lab zfs [SUITE] [pytest args]: make and boot a machine with real ZFS, and run the live tests against it.
-# SUITE is bookworm-backports (OpenZFS 2.3.2, the default) or bookworm (2.1.11). The image is made once, in
-# 15 to 40 minutes, and kept in INFRASTRUCTOR_LAB_DIR (default ~/.cache/infrastructor-lab, 2 GB for each).
+# SUITE is bookworm-backports (OpenZFS 2.3.2, the default), bookworm (2.1.11), bookworm-2.2 (built from the sources
+# that LAB_ZFS_SOURCE names), trixie (2.3.9) or trixie-backports (2.4.4). The image is made once, in 15 to 40 minutes,
+# and kept in INFRASTRUCTOR_LAB_DIR (default ~/.cache/infrastructor-lab, 1 GB for each).
 # LAB_KEEP=1 leaves the machine running afterwards; `bash tests/lab/zfs/machine.sh stop FOLDER` ends it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 suite=bookworm-backports
 case ${1-} in
-  bookworm | bookworm-backports) suite=$1; shift ;;
+  bookworm* | trixie*) suite=$1; shift ;;
 esac
 folder=${INFRASTRUCTOR_LAB_DIR:-$HOME/.cache/infrastructor-lab}/$suite
 here=tests/lab/zfs

@@ -87,6 +87,11 @@ def snapshots(
             {"vdev_state": Grade.CRITICAL, "spare_in_use": Grade.WARNING, "scrub_never": Grade.NOTE},
         ),
         ("lab-2.3.2-paused", {"scrub": Grade.NOTE}),
+        ("lab-2.4.4-draid-spare", {"vdev_state": Grade.WARNING, "spare_in_use": Grade.WARNING}),
+        (
+            "lab-2.4.4-error-scrubbed",
+            {"checksum_errors": Grade.WARNING, "data_errors": Grade.CRITICAL, "scrub_never": Grade.WARNING},
+        ),
     ],
 )
 def test_a_recorded_pool_gets_the_findings_its_counters_deserve(machine: str, expected: dict[str, Grade]) -> None:
@@ -101,6 +106,23 @@ def test_a_raidz2_that_lost_two_disks_may_lose_no_other() -> None:
     assert [one.command for one in lost] == [
         *("zpool online wide /v/r3", "zpool replace wide 394651020411807046 NEW_DISK"),
     ]
+
+
+def test_a_disk_that_is_still_being_replaced_protects_nothing_yet() -> None:
+    state = status("lab-2.4.4-replaced")
+    lost = [one for one in pool_rules(facts(pool("wide"), state=state), pool("wide")) if one.code == "vdev_state"]
+    assert [one.severity for one in lost] == [Grade.CRITICAL, Grade.CRITICAL]
+    assert all("raidz2-0 may lose no other" in one.evidence for one in lost)
+
+
+@pytest.mark.parametrize(("doing", "severity"), [([], Grade.WARNING), (["resilvering"], Grade.CRITICAL)])
+def test_a_spare_protects_once_it_has_everything(doing: list[str], severity: Grade) -> None:
+    state = status("lab-2.4.4-draid-spare")
+    vdevs = [
+        vdev.model_copy(update={"doing": doing}) if vdev.kind == "distributed_spare" else vdev for vdev in state.vdevs
+    ]
+    writing = state.model_copy(update={"vdevs": vdevs})
+    assert graded(pool_rules(facts(pool("dr"), state=writing), pool("dr")))["vdev_state"] is severity
 
 
 @pytest.mark.parametrize(("days", "codes"), [(34, set()), (36, {"scrub_age"})])
@@ -241,6 +263,8 @@ def test_many_snapshots_quotas_and_features_are_told() -> None:
     }
     asked_for = facts(properties={"tank": {"feature@draid": "disabled", "compatibility": "openzfs-2.1-linux"}})
     assert graded(space_rules(asked_for, pool())) == {}
+    upgraded = facts(properties={"tank": {"feature@dynamic_gang_header": "disabled", "compatibility": "off"}})
+    assert graded(space_rules(upgraded, pool())) == {}  # zpool upgrade would leave it off
 
 
 # --- copies --------------------------------------------------------------------------------------------
@@ -427,6 +451,9 @@ def test_a_log_is_recommended_by_commits_that_disks_which_turn_held_up() -> None
     disks = {name: DiskFacts("sda", rotational=True) for name in ("/dev/a", "/dev/b")}
     busy = IoCounters({}, {"zil_commit_count": 8_640_000}, 864000.0)
     assert "10.0 a second" in advised(facts(state=tree(*MIRROR), disks=disks, counters=busy))["log_vdev"].measured
+    special = {"state": tree(*MIRROR, "special", "  mirror-1", "    /dev/c", "    /dev/d"), "disks": disks}
+    assert "log_vdev" in advised(facts(**special, counters=busy, version=(2, 3)))
+    assert "log_vdev" not in advised(facts(**special, counters=busy, version=(2, 4)))  # it takes the log, too
     quiet = IoCounters({}, {"zil_commit_count": 86_400}, 864000.0)
     assert "log_vdev" not in advised(facts(state=tree(*MIRROR), disks=disks, counters=quiet))
     unused = IoCounters({}, {"zil_commit_count": 100, "zil_itx_metaslab_slog_count": 0}, 864000.0)
