@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from infrastructor.domains.zfs.models import PoolStatus, Vdev
 from tests.lab.zfs.lab import Lab
 
-FOLDER = "/var/tmp/vdevs"  # noqa: S108 a path of the machine
+FOLDER = "/var/tmp/vdevs"
 MB = 1 << 20
 _ROW = re.compile(r"^\t( *)(\S+)(?: +([A-Z]+)(?: +(\d+) +(\d+) +(\d+).*|.*))?$")
 _HEADINGS = {"special", "dedup", "logs", "cache", "spares"}
@@ -27,7 +27,9 @@ def files(pool: str, count: int, first: int = 0) -> list[str]:
 
 
 @asynccontextmanager
-async def pool(lab: Lab, name: str, shape: str, *, mb: int = 128, count: int = 10, more: str = "") -> AsyncIterator[str]:
+async def pool(
+    lab: Lab, name: str, shape: str, *, mb: int = 128, count: int = 10, more: str = ""
+) -> AsyncIterator[str]:
     """A pool of sparse files; `{0}`, `{1}` … in its shape are their paths."""
     paths = files(name, count)
     await gone(lab, name)

@@ -89,7 +89,7 @@ async def test_what_snapshots_hold_is_what_destroying_them_frees(lab: Lab, datas
 
 
 async def test_properties_are_told_with_where_they_come_from(lab: Lab, dataset: str) -> None:
-    text = "two lines\nand\ta tab"
+    text = "zwei Zeilen ü\nand\ta tab"
     below = f"{dataset}/be low"
     await lab.sh(
         f"zfs set compression=gzip-3 quota=1G 'lab:note={text}' '{dataset}' && zfs create -o recordsize=16K '{below}'"

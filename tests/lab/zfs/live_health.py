@@ -119,7 +119,10 @@ async def test_what_was_left_undone_for_weeks(lab: Lab) -> None:
             assert late.keys() == {"scrub_age", "checkpoint", "replication_age", "replication_missing"}
             assert "40 d" in late["scrub_age"][0].evidence
             assert "40 d" in late["replication_age"][0].evidence
-            assert [late[f"replication_{which}"][0].subject for which in ("age", "missing")] == ["aged/sent", "aged/bare"]
+            assert [late[f"replication_{which}"][0].subject for which in ("age", "missing")] == [
+                "aged/sent",
+                "aged/bare",
+            ]
             for code in ("scrub_age", "checkpoint", "replication_missing"):
                 await mend(lab, late[code])
             await lab.sh("zpool wait -t scrub,discard aged; zfs snapshot aged/sent@syncoid_nas_5")
@@ -130,8 +133,9 @@ async def test_quotas_keys_and_half_of_a_stream(lab: Lab) -> None:
     async with pool(lab, "small", "mirror {0} {1}", count=2):
         await lab.sh(
             "head -c 32 /dev/urandom >/root/small.key && zfs create -o encryption=on -o keyformat=raw "
-            "-o keylocation=file:///root/small.key small/secret && zfs unmount small/secret && zfs unload-key small/secret "
-            "&& zfs create -o quota=12M small/quota && zfs create -o refquota=12M small/refquota "
+            "-o keylocation=file:///root/small.key small/secret && zfs unmount small/secret "
+            "&& zfs unload-key small/secret && zfs create -o quota=12M small/quota "
+            "&& zfs create -o refquota=12M small/refquota "
             "&& head -c 11500000 /dev/urandom >/small/quota/f && head -c 11500000 /dev/urandom >/small/refquota/f "
             "&& zfs snapshot small/quota@s && zpool sync small"
         )
@@ -204,5 +208,3 @@ async def test_a_scrub_under_way_is_a_note(lab: Lab, scans: str) -> None:
             await lab.sh(f"echo 0 >{slowly}")
         await settled(lab, "going")
         assert await found(lab, "going") == {}
-
-
