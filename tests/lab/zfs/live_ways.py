@@ -24,6 +24,11 @@ def copy_of(dataset: str) -> str:
     return dataset.replace("tank/", "backup/")
 
 
+def node_of(volume: str) -> str:
+    """Udev writes a plus for a blank."""
+    return f"/dev/zvol/{volume}".replace(" ", "+")
+
+
 @asynccontextmanager
 async def without(lab: Lab, *programs: str) -> AsyncIterator[None]:
     """These are not installed meanwhile."""
@@ -70,12 +75,12 @@ async def test_a_volume_goes_whole_incrementally_and_back(lab: Lab, dataset: str
 
     async def write(seek: int) -> str:
         """Change some of it, and tell what it holds now."""
-        node = f"$(readlink -f '/dev/zvol/{volume}')"
+        node = f"$(readlink -f {node_of(volume)})"
         await lab.sh(f"dd if=/dev/urandom of={node} bs=1M count=2 seek={seek} conv=notrunc,fsync 2>/dev/null")
         return await lab.sh(f"sha256sum <{node}")
 
     async def copied() -> str:
-        return await lab.sh(f"udevadm settle; sha256sum <\"$(readlink -f '/dev/zvol/{target}')\"")
+        return await lab.sh(f"udevadm settle; sha256sum <$(readlink -f {node_of(target)})")
 
     sums = []
     for number, how in enumerate((TO_VAULT, TO_VAULT | {"direct": True}, {})):
