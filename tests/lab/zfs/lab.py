@@ -84,7 +84,7 @@ async def opened(folder: Path) -> AsyncIterator[Lab]:
         world = World(operations=CATALOG, devices=devices, ssh=client)  # type: ignore[arg-type]
         lab = Lab(client, world, world.application().service, nas, vault, plain, behind)
         for pool, disk in (("tank", "vdev1"), ("backup", "vdev2")):
-            await lab.sh(f"zpool destroy -f {pool}", fails=True)
+            await lab.sh(f"zpool destroy -f {pool}; udevadm settle", fails=True)
             await lab.sh(f"zpool create -f -O atime=off {pool} /dev/disk/by-id/virtio-lab-{disk}")
         yield lab
     finally:
