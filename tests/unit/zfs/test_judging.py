@@ -421,10 +421,11 @@ def test_snapshots_are_recommended_where_contents_have_none_or_changed_since() -
     assert "snapshot_policy" not in advised(facts(datasets=(dataset("tank/a"),), snapshots=None))
 
 
-def test_the_ways_out_of_a_wrong_ashift_depend_on_the_pool() -> None:
+def test_the_way_out_of_a_wrong_ashift_is_a_new_pool() -> None:
+    """`zpool add` of another ashift is refused or leaves a pool that no vdev can be removed from."""
     one = pool("ash2")
     found = advised(facts(one, state=status("lab-2.3.2-ashift")), one)
-    assert found["ashift"].command == "zpool add -o ashift=12 ash2 NEW_DISK1 && zpool remove ash2 /dev/sda1"
+    assert found["ashift"].command == "zpool create -o ashift=12 NEW_POOL NEW_DISK1"
     assert found["device_names"].command == "zpool export ash2 && zpool import -d /dev/disk/by-id ash2"
 
 
