@@ -5,9 +5,9 @@ give the same answer. Times are said in UTC, so that they are the same wherever 
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TypeVar
+from typing import ClassVar, Self, TypeVar
 
 from infrastructor.command import Command
 from infrastructor.domains.zfs import pools, status_json, status_text
@@ -44,8 +44,14 @@ class InTwoForms(Command[T]):
     ASCII here, and in every locale at bytes that are no text, as names of files may hold.
     """
 
-    text: bool = field(default=False, kw_only=True)
+    text: ClassVar[bool] = False
     """As text on every version."""
+
+    def as_text(self) -> Self:
+        """The same command, asked for text."""
+        copied = self.as_root() if self.sudo else replace(self)
+        object.__setattr__(copied, "text", True)
+        return copied
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 What a ZFS program says when it fails changes between versions, so the cause is looked up, not read from its words.
 """
 
-from dataclasses import replace
 from difflib import get_close_matches
 from typing import TypeVar
 
@@ -60,8 +59,7 @@ async def ran(ctx: Context, command: Command[T]) -> T:
     except ParseError:
         if not isinstance(command, InTwoForms) or not prints_json(await ctx.links.capabilities(ctx.device)):
             raise
-        text = replace(command, text=True)
-        return await ctx.run(text.as_root() if command.sudo else text)
+        return await ctx.run(command.as_text())
 
 
 async def _as_root(ctx: Context, command: Command[T], error: CommandFailed, access: ZfsAccess, name: str | None) -> T:
