@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from infrastructor.domains.zfs.health_models import Recommendation
-from tests.lab.zfs.filepools import files
+from tests.lab.zfs.filepools import FOLDER, files
 from tests.lab.zfs.lab import Lab
 from tests.lab.zfs.live_health import days_ago, found, mend, settled
 
@@ -35,7 +35,7 @@ for n in range(int(7 * up)):
     os.fsync(file)
 """
 _AGAIN = """
-for _ in range(6):
+for _ in range(10):
     with open("/load/bad/big", "rb") as file:
         for _ in range(340):
             file.read(1 << 20)
@@ -49,7 +49,7 @@ async def python(lab: Lab, text: str) -> None:
 @pytest.fixture(scope="module")
 async def load(lab: Lab) -> AsyncIterator[None]:
     """The one pool, of disks, made 40 days ago: 1 GiB that does not compress and is set badly, 1 GiB that does."""
-    await lab.sh("zpool export tank; zpool export backup")
+    await lab.sh(f"mkdir -p {FOLDER}; zpool export tank; zpool export backup")
     try:
         async with days_ago(lab, 40):
             await lab.sh(
@@ -141,6 +141,11 @@ async def test_flash_that_was_never_trimmed(lab: Lab) -> None:
 async def test_an_arc_too_small_for_what_is_read_again_and_again(lab: Lab) -> None:
     parameter = "/sys/module/zfs/parameters/zfs_arc_max"
     was = (await lab.sh(f"cat {parameter}")).strip()
+    # Counts from now on, as after a start of the machine.
+    await lab.sh(
+        "systemctl stop zfs-zed; zpool export load; modprobe -r zfs; modprobe zfs; udevadm settle; "
+        f"zpool import -d /dev/disk/by-id -d {FOLDER} load; systemctl start zfs-zed"
+    )
     await python(lab, _AGAIN)
     stats = await lab.ask("zfs_arc_stats", interval_seconds=0.5)
     kstat = dict(
