@@ -167,25 +167,23 @@ async def test_features_and_one_disk(lab: Lab) -> None:
 
 
 async def test_a_disk_whose_sectors_are_larger_than_what_is_written(lab: Lab) -> None:
-    """Found by the one, mended by the command of the other."""
+    """Found by the one, mended by the command of the other. Of mirrors zpool 2.1.11 does not tell it."""
     parameter = "/sys/module/zfs/parameters/vdev_file_physical_ashift"
     was = (await lab.sh(f"cat {parameter}")).strip()
     await lab.sh(f"echo 12 >{parameter}")
     try:
-        async with pool(lab, "coarse", "mirror {0} {1}", count=4, more="-o ashift=9"):
+        async with pool(lab, "coarse", "{0}", count=2, more="-o ashift=9"):
             first = await found(lab, "coarse")
-            assert [one.subject for one in first["ashift"]] == files("coarse", 2)
+            assert [one.subject for one in first["ashift"]] == files("coarse", 1)
             assert "512 B" in first["ashift"][0].evidence
             assert "4096 B" in first["ashift"][0].evidence
             advice = await lab.ask("zfs_recommendations", pool="coarse", force_refresh=True)
             (one,) = advice.recommendations
-            assert (one.code, one.subject) == ("ashift", "mirror-0")
-            command = one.command.replace("NEW_POOL", "finer")
-            for number, path in enumerate(files("coarse", 2, 2), 1):
-                command = command.replace(f"NEW_DISK{number}", path)
+            assert (one.code, one.subject) == ("ashift", f"{FOLDER}/coarse0")
+            command = one.command.replace("NEW_POOL", "finer").replace("NEW_DISK1", f"{FOLDER}/coarse1")
             await lab.sh(command)
             try:
-                assert await found(lab, "finer") == {}
+                assert (await found(lab, "finer")).keys() == {"no_redundancy"}
                 assert (await lab.ask("zfs_recommendations", pool="finer", force_refresh=True)).recommendations == []
             finally:
                 await lab.sh("zpool destroy finer")
