@@ -56,8 +56,11 @@ async def test_a_raidz_without_a_member_and_a_draid_in_parts(lab: Lab) -> None:
         await lab.sh(f"rm {FOLDER}.away")
     async with pool(lab, "parts", "draid1:2d:5c:1s {0} {1} {2} {3} {4}", count=5, mb=80):
         assert {vdev.kind for vdev in (await same_as_zpool(lab, "parts")).vdevs} >= {"draid1", "distributed_spare"}
-        # The daemon of ZFS may put the distributed spare in its place.
-        await lab.sh(f"zpool offline -f parts {FOLDER}/parts3; sleep 3; zpool wait -t resilver parts")
+        # The daemon of ZFS may put the distributed spare in its place; then comes a scrub.
+        await lab.sh(
+            f"zpool offline -f parts {FOLDER}/parts3; sleep 3; zpool wait -t resilver parts; "
+            "sleep 3; zpool wait -t resilver,scrub parts"
+        )
         answer = await same_as_zpool(lab, "parts")
         await as_text(lab, answer)
         assert [vdev.state for vdev in answer.vdevs if vdev.name == f"{FOLDER}/parts3"] == ["FAULTED"]
