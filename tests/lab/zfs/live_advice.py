@@ -157,11 +157,11 @@ async def test_an_arc_too_small_for_what_is_read_again_and_again(lab: Lab) -> No
     assert abs(stats.since_boot.mru_ghost_hits + stats.since_boot.mfu_ghost_hits
                - int(kstat["mru_ghost_hits"]) - int(kstat["mfu_ghost_hits"])) < 1000  # fmt: skip
     given = await advice(lab, None)
-    assert [code for code, _ in given] == ["arc_size"], stats
+    assert ("arc_size", None) in given, stats
     try:
         await lab.sh(given["arc_size", None].command)
         assert int(await lab.sh(f"cat {parameter}")) > int(was)
-        assert await advice(lab, None) == {}
+        assert ("arc_size", None) not in await advice(lab, None)
     finally:
         await lab.sh(f"echo {was} >{parameter}")
 
