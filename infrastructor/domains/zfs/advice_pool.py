@@ -38,6 +38,7 @@ def pool_advice(facts: Facts, pool: Pool) -> Iterator[Recommendation]:
 
 
 def _ashift(pool: Pool, all_groups: list[Group]) -> Iterator[Recommendation]:
+    """A new pool is the one way: ZFS removes no vdev from a pool whose vdevs have sectors of several sizes."""
     for group in all_groups:
         small = [
             vdev for vdev in (group.top, *group.members) if vdev.configured_block_bytes and vdev.native_block_bytes
@@ -46,16 +47,9 @@ def _ashift(pool: Pool, all_groups: list[Group]) -> Iterator[Recommendation]:
             continue
         native = max(vdev.native_block_bytes or 0 for vdev in small)
         wanted = native.bit_length() - 1
-        raidz = any(other.top.kind.startswith(("raidz", "draid")) for other in all_groups)
         disks = len(group.members)
         kind = [group.top.kind] if group.top.kind not in {"disk", "file"} else []
         new = [f"NEW_DISK{number}" for number in range(1, disks + 1)]
-        command = (
-            f"{line('zpool', 'create', '-o', f'ashift={wanted}', 'NEW_POOL', *kind, *new)}, then send everything there"
-            if raidz
-            else f"{line('zpool', 'add', '-o', f'ashift={wanted}', pool.name, *kind, *new)} && "
-            f"{line('zpool', 'remove', pool.name, group.top.name)}"
-        )
         yield Recommendation(
             priority="medium",
             code="ashift",
@@ -63,10 +57,11 @@ def _ashift(pool: Pool, all_groups: list[Group]) -> Iterator[Recommendation]:
             subject=group.top.name,
             measured=f"{small[0].name} is written in blocks of {small[0].configured_block_bytes} B; the disk's own are "
             f"{native} B.",
-            effect="Small writes are no longer read, changed and written back by the disk.",
-            risk="ashift is fixed for a vdev's life: its data must move. "
-            + ("A pool with raidz cannot lose a vdev: only a new pool helps." if raidz else "Have a backup first."),
-            command=command,
+            effect="Once everything was sent there (zfs_snapshot_send), small writes are no longer read, changed and "
+            "written back by the disk.",
+            risk="ashift is fixed for a vdev's life, and no vdev can be removed from a pool of several: it needs other "
+            "disks for a new pool, or a backup to restore from.",
+            command=line("zpool", "create", "-o", f"ashift={wanted}", "NEW_POOL", *kind, *new),
         )
 
 

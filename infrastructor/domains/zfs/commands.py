@@ -5,9 +5,9 @@ give the same answer. Times are said in UTC, so that they are the same wherever 
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TypeVar
+from typing import ClassVar, Self, TypeVar
 
 from infrastructor.command import Command
 from infrastructor.domains.zfs import pools, status_json, status_text
@@ -34,6 +34,24 @@ def prints_json(capabilities: Capabilities) -> bool:
 def alike(command: Command[T], other: Command[T]) -> Command[T]:
     """The other form of a command; as root where the first was to run as root."""
     return other.as_root() if command.sudo else other
+
+
+@dataclass(frozen=True)
+class InTwoForms(Command[T]):
+    """A command whose JSON may be broken, and which can then be asked for text instead.
+
+    The ZFS programs stop in the middle of their JSON at the first character that is none in the locale: at any beyond
+    ASCII here, and in every locale at bytes that are no text, as names of files may hold.
+    """
+
+    text: ClassVar[bool] = False
+    """As text on every version."""
+
+    def as_text(self) -> Self:
+        """The same command, asked for text."""
+        copied = self.as_root() if self.sudo else replace(self)
+        object.__setattr__(copied, "text", True)
+        return copied
 
 
 @dataclass(frozen=True)
@@ -81,7 +99,7 @@ class ReadPoolStatusJson(Command[tuple[PoolReading, ...]]):
 
 
 @dataclass(frozen=True)
-class ReadPoolStatus(Command[tuple[PoolReading, ...]]):
+class ReadPoolStatus(InTwoForms[tuple[PoolReading, ...]]):
     """The state of all pools, or of one with its damaged files, as text."""
 
     template = "env TZ=UTC0 zpool status -P -p -s -t {files} -- {pool}"
@@ -94,7 +112,9 @@ class ReadPoolStatus(Command[tuple[PoolReading, ...]]):
     files: bool = False
 
     def variant(self, capabilities: Capabilities) -> Command[tuple[PoolReading, ...]]:
-        return alike(self, ReadPoolStatusJson(self.pool, self.files)) if prints_json(capabilities) else self
+        if self.text or not prints_json(capabilities):
+            return self
+        return alike(self, ReadPoolStatusJson(self.pool, self.files))
 
     def parse(self, output: CommandOutput) -> tuple[PoolReading, ...]:
         return tuple(PoolReading(pool) for pool in status_text.pools(output.stdout, self.pool))

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from infrastructor.command import Command
 from infrastructor.domains.zfs import datasets, diff
-from infrastructor.domains.zfs.commands import alike, prints_json
+from infrastructor.domains.zfs.commands import InTwoForms, alike, prints_json
 from infrastructor.domains.zfs.dataset_models import Dataset, Property
 from infrastructor.domains.zfs.datasets import SnapshotRow
 from infrastructor.ports.ssh import Capabilities, CommandOutput, Lane
@@ -65,7 +65,7 @@ class GetPropertiesJson(Command[tuple[Property, ...]]):
 
 
 @dataclass(frozen=True)
-class GetProperties(Command[tuple[Property, ...]]):
+class GetProperties(InTwoForms[tuple[Property, ...]]):
     """All properties of one dataset or snapshot, a line each."""
 
     template = "zfs get -H -p -o property,value,source all -- {name}"
@@ -74,7 +74,7 @@ class GetProperties(Command[tuple[Property, ...]]):
     name: str
 
     def variant(self, capabilities: Capabilities) -> Command[tuple[Property, ...]]:
-        return alike(self, GetPropertiesJson(self.name)) if prints_json(capabilities) else self
+        return alike(self, GetPropertiesJson(self.name)) if prints_json(capabilities) and not self.text else self
 
     def parse(self, output: CommandOutput) -> tuple[Property, ...]:
         return datasets.properties_from_text(output.text)

@@ -20,7 +20,7 @@ SETTINGS = (
 NAMES = ",".join(SETTINGS)
 _COLUMNS = 4
 _DISK_COLUMNS = 6
-_DISK_WAIT, _WAIT_COLUMNS = 9, 11  # of zpool iostat -l
+_PER_SECOND, _DISK_WAIT, _WAIT_COLUMNS = 3, 9, 11  # of zpool iostat -l
 _KSTAT = re.compile(r"/proc/spl/kstat/zfs/[^\n]*/objset-0x([0-9a-f]{1,16}):(\w+)\s+\d+\s+(.*)")
 _ZIL = re.compile(r"/proc/spl/kstat/zfs/zil:(\w+)\s+\d+\s+(\d{1,20})")
 
@@ -146,7 +146,10 @@ done
 
 @dataclass(frozen=True)
 class Wait:
-    """How long a vdev took for an I/O on average since its pool was imported; None: it had none."""
+    """How long a vdev took for an I/O on average since its pool was imported.
+
+    None: it had less than one a second, of which a disk that had to start turning, or a new one, makes any average.
+    """
 
     read_ms: float | None = None
     write_ms: float | None = None
@@ -170,8 +173,12 @@ class ReadWaits(Command[Mapping[str, Wait]]):
                 continue  # the headings of logs and caches
             if len(row) < _WAIT_COLUMNS:
                 raise ParseError(f"zpool iostat printed too few columns: {clean(line, 200)!r}")
-            read, write = (number(text) for text in row[_DISK_WAIT : _DISK_WAIT + 2])
-            found[row[0]] = Wait(_milliseconds(read), _milliseconds(write))
+            many = row[_PER_SECOND : _PER_SECOND + 2]
+            read, write = (
+                _milliseconds(number(text)) if number(often) else None
+                for often, text in zip(many, row[_DISK_WAIT : _DISK_WAIT + 2], strict=True)
+            )
+            found[row[0]] = Wait(read, write)
         return found
 
 

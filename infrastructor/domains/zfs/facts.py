@@ -1,7 +1,7 @@
 """All that is known of the pools of a device at one time, for the rules. What could not be read is said."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
@@ -104,7 +104,11 @@ class Gathering:
 
 
 async def gather(
-    ctx: Context, *, drives: Awaitable[Sequence[Drive]] | None, arc: Awaitable[ArcStats] | None, counters: bool
+    ctx: Context,
+    *,
+    drives: Callable[[Context], Awaitable[Sequence[Drive]]] | None,
+    arc: Callable[[Context], Awaitable[ArcStats]],
+    counters: bool,
 ) -> Facts:
     """Everything the rules look at. Raises what tells that ZFS cannot be asked at all."""
     known = Gathering()
@@ -122,8 +126,8 @@ async def gather(
         asyncio.gather(
             known.perhaps("disks behind vdevs", _disks(ctx, paths)),
             known.perhaps("times of disks", asked(ctx, ReadWaits())),
-            known.perhaps("SMART", drives if drives is not None else _nothing()),
-            known.perhaps("ARC", arc if arc is not None else _nothing()),
+            known.perhaps("SMART", drives(ctx) if drives is not None else _nothing()),
+            known.perhaps("ARC", arc(ctx)),
             known.perhaps("counters of I/O", ctx.run(ReadCounters()) if counters else _nothing()),
         ),
     )

@@ -60,7 +60,7 @@ class HealthParams(CachedParams):
 )
 async def zfs_health_check(ctx: Context, params: HealthParams) -> ZfsHealth:
     """Judge pools by counters, scrubs, SMART, space, copies and memory: findings with evidence and what to do."""
-    facts = await gather(ctx, drives=_drives(ctx), arc=_arc(ctx), counters=False)
+    facts = await gather(ctx, drives=_drives, arc=_arc, counters=False)
     pools = _chosen(ctx, facts, params.pool)
     findings = {
         pool.name: [
@@ -114,7 +114,7 @@ class RecommendationsParams(CachedParams):
 )
 async def zfs_recommendations(ctx: Context, params: RecommendationsParams) -> ZfsRecommendations:
     """Recommend settings, vdevs and ARC size only where a measurement speaks for it; with effect, risk, command."""
-    facts = await gather(ctx, drives=None, arc=_arc(ctx), counters=True)
+    facts = await gather(ctx, drives=None, arc=_arc, counters=True)
     pools = _chosen(ctx, facts, params.pool)
     every: list[Recommendation] = []
     for pool in pools:

@@ -14,7 +14,7 @@ from infrastructor.domains.zfs.commands import (
     ReadPoolStatusJson,
 )
 from infrastructor.domains.zfs.models import ONE_POOL, ZFS, Pool, PoolList, PoolName, PoolState, PoolStatus, Vdev
-from infrastructor.domains.zfs.reach import asked, may_become_root
+from infrastructor.domains.zfs.reach import asked, may_become_root, ran
 from infrastructor.domains.zfs.status_json import PoolReading
 from infrastructor.errors import CommandFailed, CommandNotAvailable, NotFound
 from infrastructor.operation import Cache, CachedParams, Context, operation
@@ -113,7 +113,7 @@ async def pool_state(ctx: Context, pool: str) -> tuple[PoolState, str | None]:
         return state, None
     if await may_become_root(ctx):
         with suppress(CommandFailed, CommandNotAvailable):
-            return await _one(ctx, pool, await ctx.run(ReadPoolStatus(pool, files=True).as_root())), None
+            return await _one(ctx, pool, await ran(ctx, ReadPoolStatus(pool, files=True).as_root())), None
     if state.data_errors is None:
         state = await _one(ctx, pool, await asked(ctx, ReadPoolStatus(pool), pool))
     damaged = state.data_errors != 0

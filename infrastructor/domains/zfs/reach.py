@@ -7,12 +7,13 @@ from difflib import get_close_matches
 from typing import TypeVar
 
 from infrastructor.command import Command
-from infrastructor.domains.zfs.commands import ExamineZfs, ZfsAccess
+from infrastructor.domains.zfs.commands import ExamineZfs, InTwoForms, ZfsAccess, prints_json
 from infrastructor.errors import (
     CommandFailed,
     CommandNotAvailable,
     InfrastructorError,
     NotFound,
+    ParseError,
     ZfsForbidden,
     ZfsNotLoaded,
 )
@@ -33,14 +34,14 @@ async def asked(ctx: Context, command: Command[T], name: str | None = None, *, p
     """
     if privileged and await may_become_root(ctx):
         try:
-            return await ctx.run(command.as_root())
+            return await ran(ctx, command.as_root())
         except CommandNotAvailable as error:
             if error.details.get("program") != "sudo":
                 raise
         except CommandFailed as error:
             raise explained(ctx, error, await ctx.run(ExamineZfs(name)), name) from error
     try:
-        return await ctx.run(command)
+        return await ran(ctx, command)
     except CommandFailed as error:
         access = await ctx.run(ExamineZfs(name))
         if access.module and access.device_file == "closed" and await may_become_root(ctx):
@@ -51,9 +52,19 @@ async def asked(ctx: Context, command: Command[T], name: str | None = None, *, p
         raise cause from error
 
 
+async def ran(ctx: Context, command: Command[T]) -> T:
+    """Run it; once more as text where its JSON is broken."""
+    try:
+        return await ctx.run(command)
+    except ParseError:
+        if not isinstance(command, InTwoForms) or not prints_json(await ctx.links.capabilities(ctx.device)):
+            raise
+        return await ctx.run(command.as_text())
+
+
 async def _as_root(ctx: Context, command: Command[T], error: CommandFailed, access: ZfsAccess, name: str | None) -> T:
     try:
-        return await ctx.run(command.as_root())
+        return await ran(ctx, command.as_root())
     except (CommandFailed, CommandNotAvailable) as second:
         raise explained(ctx, error, access, name) from second
 

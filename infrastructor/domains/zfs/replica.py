@@ -5,7 +5,7 @@ Seen with OpenZFS 2.1.11, 2.3.2 and 2.4.4.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from infrastructor.command import Command
 from infrastructor.domains.zfs.fields import number, when
@@ -100,6 +100,7 @@ zpool list -H -o name -- "${1%%/*}" >/dev/null
     template = "{dataset}"
     needs = "zfs"
     lane = Lane.SLOW
+    timeout = timedelta(seconds=110)  # many snapshots, and a pool that is busy, take their time
     max_output = 64 << 20
     may_sudo = True
     dataset: str

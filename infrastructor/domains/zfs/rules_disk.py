@@ -52,7 +52,7 @@ def _sectors(pool: Pool, vdev: Vdev) -> Iterator[Finding]:
             pool.name,
             f"{vdev.name} is written in blocks of {vdev.configured_block_bytes} B; its own are "
             f"{vdev.native_block_bytes} B, so each small write is a read and a write.",
-            "It cannot be changed in place: zfs_recommendations tells the ways.",
+            "It cannot be changed in place: zfs_recommendations tells the way out.",
             subject=vdev.name,
         )
 

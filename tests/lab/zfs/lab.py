@@ -21,7 +21,10 @@ ADMIN = Caller(principal="lab", role=Role.ADMIN, interface=Interface.CLI)
 
 @dataclass
 class Lab:
-    """Two devices that are one machine: nas has the pool tank, vault the pool backup. `plain` is no root."""
+    """Two devices that are one machine: nas has the pool tank, vault the pool backup. `plain` is no root.
+
+    `behind` is vault once more, reached by way of nas.
+    """
 
     client: AsyncSSHClient
     world: World
@@ -29,6 +32,7 @@ class Lab:
     nas: Device
     vault: Device
     plain: Device
+    behind: Device
     progress: list[tuple[float, float | None, str]] = field(default_factory=list)
 
     async def sh(self, text: str, *, fails: bool = False) -> str:
@@ -67,14 +71,18 @@ async def opened(folder: Path) -> AsyncIterator[Lab]:
     """The machine of this folder, with its two pools made anew."""
     values = {"address": "127.0.0.1", "ssh_private_key_path": str(folder / "key")}
     # Emulated, so a login takes seconds.
-    client = AsyncSSHClient(settings(ssh_login_timeout_s=60.0, ssh_connect_timeout_s=30.0), Registry().find)
+    registry = Registry()
+    client = AsyncSSHClient(settings(ssh_login_timeout_s=60.0, ssh_connect_timeout_s=30.0), registry.find)
     try:
         keys = await client.scan_host_keys(device("scan", ssh_port=2222, **values))
         nas = device("nas", ssh_port=2222, ssh_username="root", host_keys=keys, **values)
         vault = device("vault", ssh_port=2223, ssh_username="root", host_keys=keys, **values)
         plain = device("plain", ssh_port=2222, ssh_username="plain", host_keys=keys, **values)
-        world = World(operations=CATALOG, devices=FakeDevices(nas, vault, plain), ssh=client)  # type: ignore[arg-type]
-        lab = Lab(client, world, world.application().service, nas, vault, plain)
+        behind = device("behind", ssh_port=2223, ssh_username="root", jump="nas", host_keys=keys, **values)
+        registry.devices["nas"] = nas
+        devices = FakeDevices(nas, vault, plain, behind)
+        world = World(operations=CATALOG, devices=devices, ssh=client)  # type: ignore[arg-type]
+        lab = Lab(client, world, world.application().service, nas, vault, plain, behind)
         for pool, disk in (("tank", "vdev1"), ("backup", "vdev2")):
             await lab.sh(f"zpool destroy -f {pool}", fails=True)
             # While udev looks at new partitions their names come and go: on a busy machine zpool may miss one.

@@ -14,7 +14,7 @@ from infrastructor.domains.zfs.advice_pool import arc_advice, pool_advice
 from infrastructor.domains.zfs.arc_models import ArcHits, ArcStats
 from infrastructor.domains.zfs.dataset_models import Dataset
 from infrastructor.domains.zfs.datasets import SnapshotRow
-from infrastructor.domains.zfs.fact_commands import MAX_AGE, DatasetIo, DiskFacts, IoCounters, Setting, Wait
+from infrastructor.domains.zfs.fact_commands import MAX_AGE, DatasetIo, DiskFacts, IoCounters, ReadWaits, Setting, Wait
 from infrastructor.domains.zfs.facts import Facts
 from infrastructor.domains.zfs.health_models import Finding, Grade, Recommendation
 from infrastructor.domains.zfs.models import Pool, PoolState
@@ -221,6 +221,21 @@ def test_a_disk_that_is_slower_than_those_beside_it_is_found() -> None:
     assert "the others of raidz2-0 8.0 ms" in slow.evidence
     quick = {name: Wait(0.1, 0.1) for name in even} | {"/dev/c": Wait(2.0, 0.1)}
     assert graded(disk_rules(facts(state=state, waits=quick), pool())) == {}
+    # One read of a disk that had to start turning first is no measure of it.
+    idle = "\n".join(
+        f"/dev/{name}\t0\t0\t{often}\t0\t9\t9\t1\t1\t{wait}\t5"
+        for name, often, wait in (
+            ("a", 3, 8_000_000),
+            ("b", 3, 8_000_000),
+            ("c", 0, 9_000_000_000),
+            ("d", 3, 8_000_000),
+        )
+    )
+    waits = ReadWaits().parse(CommandOutput(exit_status=0, stdout=idle.encode()))
+    assert waits["/dev/a"] == Wait(8.0, None)
+    assert graded(disk_rules(facts(state=state, waits=waits), pool())) == {}
+    busy = ReadWaits().parse(CommandOutput(exit_status=0, stdout=idle.replace("\t0\t0\t0", "\t0\t0\t3").encode()))
+    assert graded(disk_rules(facts(state=state, waits=busy), pool())) == {"slow_disk": Grade.WARNING}
 
 
 def test_sectors_that_do_not_fit_are_found() -> None:
@@ -430,10 +445,11 @@ def test_snapshots_are_recommended_where_contents_have_none_or_changed_since() -
     assert "snapshot_policy" not in advised(facts(datasets=(dataset("tank/a"),), snapshots=None))
 
 
-def test_the_ways_out_of_a_wrong_ashift_depend_on_the_pool() -> None:
+def test_the_way_out_of_a_wrong_ashift_is_a_new_pool() -> None:
+    """`zpool add` of another ashift is refused or leaves a pool that no vdev can be removed from."""
     one = pool("ash2")
     found = advised(facts(one, state=status("lab-2.3.2-ashift")), one)
-    assert found["ashift"].command == "zpool add -o ashift=12 ash2 NEW_DISK1 && zpool remove ash2 /dev/sda1"
+    assert found["ashift"].command == "zpool create -o ashift=12 NEW_POOL NEW_DISK1"
     assert found["device_names"].command == "zpool export ash2 && zpool import -d /dev/disk/by-id ash2"
 
 

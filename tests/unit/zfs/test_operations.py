@@ -1,6 +1,8 @@
 """The READ operations over a machine of recorded answers: what they tell, and what they say when they cannot."""
 
+import gc
 import json
+import warnings
 
 import pytest
 from pydantic_core import to_json
@@ -12,13 +14,14 @@ from infrastructor.errors import (
     CommandFailed,
     CommandNotAvailable,
     NotFound,
+    ParseError,
     ValidationFailed,
     ZfsForbidden,
     ZfsNotLoaded,
 )
 from infrastructor.ports.callers import Effect
 from infrastructor.ports.ssh import CommandOutput
-from tests.unit.zfs.machine import NEW, ROOT, Machine, ask, healthy, recorded
+from tests.unit.zfs.machine import FIXTURES, NEW, ROOT, Machine, ask, healthy, recorded
 
 MOST = 40_000  # characters of an answer
 LOGIN = ROOT.model_copy(update={"is_root": False, "sudo": "none"})
@@ -47,6 +50,19 @@ async def test_newer_machines_are_asked_for_json() -> None:
     found = await ask(ssh, "zfs_pool_list")
     assert [pool.name for pool in found.pools] == ["dr", "my pool", "tank", "wide"]
     assert next(pool for pool in found.pools if pool.name == "tank").guid == "4800358962926426628"
+
+
+async def test_json_that_ends_at_a_letter_beyond_ascii_is_asked_for_as_text() -> None:
+    """OpenZFS 2.3 stops there, and says that all went well."""
+    texts = {name: recorded(name, "lab-2.3.2-umlaut") for name in ("ReadPoolStatus", "GetProperties")}
+    cut = {name: (FIXTURES / name / "lab-2.3.2-umlaut.cut").read_bytes() for name in (f"{one}Json" for one in texts)}
+    ssh = Machine(answers={**texts, **cut}, found=NEW)
+    status = await ask(ssh, "zfs_pool_status", pool="rec")
+    assert (status.error_files, status.data_errors, status.errors) == (["/rec/ä file"], 1, 6)
+    properties = await ask(ssh, "zfs_dataset_get", dataset="rec", local=True)
+    assert ("lab:note", "Müller") in [(one.name, one.value) for one in properties.properties]
+    with pytest.raises(ParseError):  # but no other way is tried where there is none
+        await ask(healthy(ReadPoolStatus=b"nothing that is known"), "zfs_pool_status", pool="tank")
 
 
 async def test_one_pool_is_told_whole() -> None:
@@ -111,6 +127,18 @@ async def test_the_cause_of_a_failure_is_looked_up_and_not_read_from_its_words(
         await ask(ssh, "zfs_dataset_get", dataset="tank/none")
     if error is NotFound and "tanks" in examined.decode():
         assert raised.value.hint == "Its pools: tanks."  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("operation", ["zfs_health_check", "zfs_recommendations", "zfs_report"])
+async def test_what_judges_says_at_once_that_there_is_no_module(operation: str) -> None:
+    ssh = Machine(answers={"ExamineZfs": b""}, found=ROOT)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with pytest.raises(ZfsNotLoaded):
+            await ask(ssh, operation)
+        gc.collect()
+    assert [str(one.message) for one in warned] == []
+    assert not ssh.asked("SampleArc")
 
 
 async def test_a_closed_device_file_is_opened_as_root_where_that_is_allowed() -> None:
