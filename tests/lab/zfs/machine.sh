@@ -23,10 +23,11 @@ start() {
   [ ! -e "$folder/sata" ] || kinds[2]=ide-hd,bus=ide.0
   for n in 1 2 3 4; do
     qemu-img create -q -f qcow2 "$run/vdev$n.qcow2" 2G
-    disks+=(-drive "file=$run/vdev$n.qcow2,if=none,id=vdev$n,cache=unsafe" -device "${kinds[n - 1]},drive=vdev$n,serial=lab-vdev$n")
+    disks+=(-drive "file=$run/vdev$n.qcow2,if=none,id=vdev$n,cache=unsafe" -device "${kinds[n - 1]},id=disk$n,drive=vdev$n,serial=lab-vdev$n")
   done
   qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+aes,+pclmulqdq \
     -smp 2 -m "${LAB_MEMORY:-2048}" -display none -serial "file:$run/console" -monitor none \
+    -qmp "unix:$run/qmp,server=on,wait=off" \
     -kernel "$folder/vmlinuz" -initrd "$folder/initrd" -append 'root=LABEL=root ro console=ttyS0 mitigations=off quiet' \
     -drive "file=$run/disk.qcow2,if=none,id=root,cache=unsafe" -device virtio-blk-pci,drive=root,serial=lab-root \
     "${disks[@]}" \
