@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 
 from pydantic import Field
 
@@ -60,7 +61,7 @@ class HealthParams(CachedParams):
 )
 async def zfs_health_check(ctx: Context, params: HealthParams) -> ZfsHealth:
     """Judge pools by counters, scrubs, SMART, space, copies and memory: findings with evidence and what to do."""
-    facts = await gather(ctx, drives=_drives, arc=_arc, counters=False)
+    facts = await gather(ctx, drives=partial(_drives, fresh=params.force_refresh), arc=_arc, counters=False)
     pools = _chosen(ctx, facts, params.pool)
     findings = {
         pool.name: [
@@ -147,8 +148,8 @@ def _chosen(ctx: Context, facts: Facts, name: str | None) -> list[Pool]:
     return chosen
 
 
-async def _drives(ctx: Context) -> Sequence[Drive]:
-    health = (await ctx.call(drive_health, DriveHealthParams(device=ctx.device.hostname))).result
+async def _drives(ctx: Context, *, fresh: bool) -> Sequence[Drive]:
+    health = (await ctx.call(drive_health, DriveHealthParams(device=ctx.device.hostname, force_refresh=fresh))).result
     if not health.drives and health.note:
         raise DataCollectionError(health.note)
     return health.drives

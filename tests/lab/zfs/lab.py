@@ -43,6 +43,11 @@ class Lab:
         assert fails or output.exit_status == 0, f"{text}: {output.error_text} {output.text}"
         return output.text
 
+    async def create(self, shape: str) -> None:
+        """Make a pool of disks, again where udev was slower, at which names of partitions come and go."""
+        create = f"udevadm settle; zpool create -f {shape}"
+        await self.sh(f"{create} || {{ sleep 5; {create}; }} || {{ sleep 20; {create}; }}")
+
     async def ask(self, operation: str, **arguments: Any) -> Any:
         """Run an operation of the catalogue, on nas unless said otherwise."""
 
@@ -85,9 +90,7 @@ async def opened(folder: Path) -> AsyncIterator[Lab]:
         lab = Lab(client, world, world.application().service, nas, vault, plain, behind)
         for pool, disk in (("tank", "vdev1"), ("backup", "vdev2")):
             await lab.sh(f"zpool destroy -f {pool}", fails=True)
-            # While udev looks at new partitions their names come and go: on a busy machine zpool may miss one.
-            create = f"zpool create -f -O atime=off {pool} /dev/disk/by-id/virtio-lab-{disk}"
-            await lab.sh(f"udevadm settle; {create} || {{ udevadm settle; {create}; }}")
+            await lab.create(f"-O atime=off {pool} /dev/disk/by-id/virtio-lab-{disk}")
         yield lab
     finally:
         await client.close()

@@ -39,7 +39,8 @@ async def mirror(lab: Lab, folder: Path) -> AsyncIterator[str]:
     """A pool of the two disks that have SMART."""
     disks = await lab.sh("ls /dev/disk/by-id/*_lab-vdev3 /dev/disk/by-id/*_lab-vdev4")
     first, second = disks.split()
-    await lab.sh(f"zpool create -f smart mirror {first} {second}; zpool scrub -w smart")
+    await lab.create(f"smart mirror {first} {second}")
+    await lab.sh("zpool scrub -w smart")
     try:
         yield "smart"
     finally:

@@ -98,9 +98,9 @@ def healthy(**answers: bytes | CommandOutput | InfrastructorError) -> Machine:
     )
 
 
-async def ask(ssh: FakeSSH, operation_name: str, *, events: EventBus | None = None, **arguments: Any) -> Any:
-    """The result of an operation on this machine."""
-    service = UnifiedDataCollectionService(
+def service(ssh: FakeSSH, events: EventBus | None = None) -> UnifiedDataCollectionService:
+    """A service that has this machine as `nas`, with a cache of its own."""
+    return UnifiedDataCollectionService(
         operations=CATALOG,
         devices=FakeDevices(device("nas")),
         ssh=ssh,
@@ -111,5 +111,15 @@ async def ask(ssh: FakeSSH, operation_name: str, *, events: EventBus | None = No
         events=events or FakeEvents(),
         containers=FakeContainers(),
     )
-    operation = service.operation(operation_name)
-    return (await service.submit(operation, {"device": "nas", **arguments}, ADMIN)).result
+
+
+async def ask(
+    ssh: FakeSSH | UnifiedDataCollectionService,
+    operation_name: str,
+    *,
+    events: EventBus | None = None,
+    **arguments: Any,
+) -> Any:
+    """The result of an operation on this machine, or by this service."""
+    asked = service(ssh, events) if isinstance(ssh, FakeSSH) else ssh
+    return (await asked.submit(asked.operation(operation_name), {"device": "nas", **arguments}, ADMIN)).result

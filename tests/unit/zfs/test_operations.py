@@ -21,7 +21,7 @@ from infrastructor.errors import (
 )
 from infrastructor.ports.callers import Effect
 from infrastructor.ports.ssh import CommandOutput
-from tests.unit.zfs.machine import FIXTURES, NEW, ROOT, Machine, ask, healthy, recorded
+from tests.unit.zfs.machine import FIXTURES, NEW, ROOT, Machine, ask, healthy, recorded, service
 
 MOST = 40_000  # characters of an answer
 LOGIN = ROOT.model_copy(update={"is_root": False, "sudo": "none"})
@@ -139,6 +139,16 @@ async def test_what_judges_says_at_once_that_there_is_no_module(operation: str) 
         gc.collect()
     assert [str(one.message) for one in warned] == []
     assert not ssh.asked("SampleArc")
+
+
+async def test_a_fresh_judgement_looks_at_the_drives_anew() -> None:
+    ssh = healthy()
+    nas = service(ssh)
+    await ask(nas, "drive_health")
+    await ask(nas, "zfs_health_check")
+    assert len(ssh.asked("ScanDrives")) == 1
+    await ask(nas, "zfs_health_check", force_refresh=True)
+    assert len(ssh.asked("ScanDrives")) == 2
 
 
 async def test_a_closed_device_file_is_opened_as_root_where_that_is_allowed() -> None:
