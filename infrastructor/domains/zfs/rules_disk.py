@@ -29,7 +29,7 @@ def _smart(facts: Facts, pool: Pool, group: Group, vdev: Vdev) -> Iterator[Findi
     drive = facts.drive_of(vdev)
     if drive is None or drive.verdict not in {Level.FAILING, Level.WATCH}:
         return
-    reasons = "; ".join(one.evidence for one in drive.findings[:_SHOWN])
+    reasons = "; ".join(one.evidence.rstrip(".") for one in drive.findings[:_SHOWN])
     also = f" ZFS counted {counts_of(vdev)} on it." if counted(vdev) else ""
     failing = drive.verdict is Level.FAILING
     yield found(
