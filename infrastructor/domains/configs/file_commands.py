@@ -235,21 +235,22 @@ if [ "$1" -le {LONGEST} ]; then cat -- "$real"; fi
         if head == ABSENT.encode():
             return RemoteFile(path=path, exists=False)
         try:
-            sha256, size, mode, *numbers = head.decode().split()
+            sha256, size_text, mode_text, *numbers = head.decode().split()
+            size, mode = int(size_text), int(mode_text, 8)
             uid, gid, modified, inode, links = map(int, numbers)
         except ValueError as error:
             raise ParseError(f"Not what stat prints of a file: {head[:200]!r}") from error
-        whole = int(size) <= LONGEST
+        whole = size <= LONGEST
         if whole:
             # It may have been written to between the two; its content is what counts.
-            sha256, size = hashlib.sha256(content).hexdigest(), str(len(content))
+            sha256, size = hashlib.sha256(content).hexdigest(), len(content)
         return RemoteFile(
             path=path,
             exists=True,
             content=content if whole and not output.truncated else None,
             sha256=sha256,
-            size_bytes=int(size),
-            mode=int(mode, 8),
+            size_bytes=size,
+            mode=mode,
             uid=uid,
             gid=gid,
             modified_s=modified,
