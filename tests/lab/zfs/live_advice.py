@@ -10,6 +10,7 @@ from tests.lab.zfs.lab import Lab
 from tests.lab.zfs.live_health import days_ago, found, mend, settled
 
 CALLS = 101_000
+DISKS = ("/dev/disk/by-id/virtio-lab-vdev5", "/dev/disk/by-id/virtio-lab-vdev6")
 _FILL = """
 import os
 random, place = os.urandom(1 << 20), "/load/bad/big"
@@ -52,10 +53,7 @@ async def load(lab: Lab) -> AsyncIterator[None]:
     await lab.sh(f"mkdir -p {FOLDER}; zpool export tank; zpool export backup")
     try:
         async with days_ago(lab, 40):
-            await lab.sh(
-                "zpool create -f -O atime=off -O compression=off load "
-                "$(readlink -f /dev/disk/by-id/virtio-lab-vdev3) $(readlink -f /dev/disk/by-id/virtio-lab-vdev4)"
-            )
+            await lab.sh(f"zpool create -f -O atime=off -O compression=off load $(readlink -f {' '.join(DISKS)})")
         await lab.sh(
             "zfs create -o recordsize=1M -o atime=on -o relatime=off -o xattr=dir -o acltype=posix load/bad; "
             "zfs create -o compression=lz4 load/good; zfs create -o sync=disabled load/risky; "
@@ -125,8 +123,8 @@ async def test_what_the_load_speaks_for_is_recommended_and_nothing_else(lab: Lab
 
 @pytest.mark.usefixtures("load")
 async def test_flash_that_was_never_trimmed(lab: Lab) -> None:
-    disks = "vdd vde"
-    await lab.sh(f"for d in {disks}; do echo 0 >/sys/block/$d/queue/rotational; done")
+    turning = f"for d in $(readlink -f {' '.join(DISKS)}); do echo %d >/sys/block/${{d#/dev/}}/queue/rotational; done"
+    await lab.sh(turning % 0)
     try:
         given = await advice(lab)
         assert [code for code, _ in given] == ["trim"]
@@ -134,7 +132,7 @@ async def test_flash_that_was_never_trimmed(lab: Lab) -> None:
         await lab.sh("zpool wait -t trim load")
         assert await advice(lab) == {}
     finally:
-        await lab.sh(f"for d in {disks}; do echo 1 >/sys/block/$d/queue/rotational; done")
+        await lab.sh(turning % 1)
 
 
 @pytest.mark.usefixtures("load")

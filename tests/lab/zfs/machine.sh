@@ -17,11 +17,11 @@ start() {
   rm -rf "$run"
   mkdir -p "$run"
   qemu-img create -q -f qcow2 -F qcow2 -b "$folder/disk.qcow2" "$run/disk.qcow2"
-  # Two disks without SMART, and two that answer smartctl: one of NVMe, the other of SATA where the kernel knows that.
+  # Disks that turn and have no SMART, and two that answer smartctl: one of NVMe, one of SATA where the kernel knows that.
   disks=()
-  kinds=(virtio-blk-pci virtio-blk-pci nvme nvme)
+  kinds=(virtio-blk-pci virtio-blk-pci nvme nvme virtio-blk-pci virtio-blk-pci)
   [ ! -e "$folder/sata" ] || kinds[2]=ide-hd,bus=ide.0
-  for n in 1 2 3 4; do
+  for n in 1 2 3 4 5 6; do
     qemu-img create -q -f qcow2 "$run/vdev$n.qcow2" 2G
     disks+=(-drive "file=$run/vdev$n.qcow2,if=none,id=vdev$n,cache=unsafe" -device "${kinds[n - 1]},id=disk$n,drive=vdev$n,serial=lab-vdev$n")
   done
