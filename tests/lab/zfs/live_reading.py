@@ -170,7 +170,8 @@ async def test_without_the_module_there_is_a_userland_and_no_zfs(lab: Lab) -> No
         for operation, arguments in (
             *((f"zfs_{name}", fresh) for name in ("pool_list", "dataset_list", "snapshot_list", "report")),
             *((f"zfs_{name}", fresh) for name in ("health_check", "recommendations")),
-            *((f"zfs_{name}", {}) for name in ("arc_stats", "receive_list", "event_list")),
+            *((f"zfs_{name}", {}) for name in ("arc_stats", "receive_list")),
+            ("zfs_event_list", {"device": "vault"}),  # of which nothing was followed, and so stored, before
             *((f"zfs_{name}", {"pool": "tank"}) for name in ("scrub",)),
             ("zfs_pool_status", {"pool": "tank"} | fresh),
         ):
