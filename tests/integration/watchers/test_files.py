@@ -268,6 +268,7 @@ async def test_what_may_not_be_read_is_said(by_agent: Watched, sshd: Sshd, plain
     async with by_agent.watching() as watcher:
         await until(lambda: len(watcher.state.unreadable) == 2)
         assert watcher.state.unreadable == {str(secret): "permission denied", f"{closed}/": "permission denied"}
+        await until(lambda: bool(by_agent.versions(secret)))  # what is noted at once is stored a moment later
         assert by_agent.versions(secret)[-1].reason == "permission denied"
         secret.chmod(0o644)
         closed.chmod(0o755)
