@@ -18,8 +18,8 @@ from benchmarks import report
 from benchmarks.goals import Goal, judge_all
 from tests.lab.zfs.lab import Lab
 
-MB = int(os.environ.get("LAB_SPEED_MB", "200"))
-ROUNDS = int(os.environ.get("LAB_SPEED_ROUNDS", "3"))
+MB = int(os.environ.get("LAB_SPEED_MB", "100"))
+ROUNDS = int(os.environ.get("LAB_SPEED_ROUNDS", "5"))
 _SSH = "ssh -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
 WAYS = {"server": "through this machine", "direct": "from device to device"}
 GOALS = [
