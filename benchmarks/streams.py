@@ -22,11 +22,6 @@ from infrastructor.ssh import AsyncSSHClient
 from tests.support.sshd import Registry, Sshd, line, settings
 
 GCM = "aes128-gcm@openssh.com"
-CLIENTS = {
-    "ours": "Infrastructor",
-    "hand": "`ssh` into `ssh`, its defaults",
-    "hand_gcm": f"`ssh` into `ssh`, {GCM}",
-}
 GOALS = (
     Goal(
         title="bytes a second to `ssh` into `ssh`, its defaults",

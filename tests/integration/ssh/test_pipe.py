@@ -36,6 +36,18 @@ async def passed(
     return flow
 
 
+async def risen(client: AsyncSSHClient, source: Device, sink: Device, size: int, receive: str) -> int:
+    """Bytes by which the memory of this process rises at most while so many pass."""
+    before, peak, flow = resident_bytes(), 0, Flow()
+    sending = asyncio.create_task(client.pipe(source, line(f"head -c {size} /dev/zero"), sink, line(receive), flow))
+    while not sending.done():
+        peak = max(peak, resident_bytes())
+        await asyncio.sleep(0.02)
+    await sending
+    assert flow.moved == size
+    return peak - before
+
+
 @pytest.mark.parametrize("kinds", ["ssh to ssh", "ssh to local", "local to ssh"])
 async def test_every_byte_passes_and_is_counted(
     client: AsyncSSHClient, ssh_host: Device, other: Device, kinds: str, tmp_path: Path
@@ -62,17 +74,7 @@ async def test_a_big_stream_takes_no_more_memory_than_a_window(
     client: AsyncSSHClient, ssh_host: Device, other: Device
 ) -> None:
     await passed(client, ssh_host, f"head -c {8 * MB} /dev/zero", other, "cat >/dev/null")
-    before, peak = resident_bytes(), 0
-    flow = Flow()
-    sending = asyncio.create_task(
-        client.pipe(ssh_host, line(f"head -c {256 * MB} /dev/zero"), other, line("cat >/dev/null"), flow)
-    )
-    while not sending.done():
-        peak = max(peak, resident_bytes())
-        await asyncio.sleep(0.02)
-    await sending
-    assert flow.moved == 256 * MB
-    assert peak - before < 8 * STREAM_WINDOW
+    assert await risen(client, ssh_host, other, 256 * MB, "cat >/dev/null") < 8 * STREAM_WINDOW
 
 
 @pytest.mark.parametrize("kind", ["ssh", "local"])
@@ -82,17 +84,8 @@ async def test_a_slow_sink_lets_no_more_than_a_window_gather_here(
     """A sink that takes a little now and then, from a source that is always faster."""
     sink = other if kind == "ssh" else local_device()
     slowly = "while [ $(head -c 131072 | wc -c) = 131072 ]; do sleep 0.01; done"
-    source = f"head -c {40 * MB} /dev/zero"
     await passed(client, ssh_host, f"head -c {8 * MB} /dev/zero", sink, "cat >/dev/null")
-    before, peak = resident_bytes(), 0
-    flow = Flow()
-    sending = asyncio.create_task(client.pipe(ssh_host, line(source), sink, line(slowly), flow))
-    while not sending.done():
-        peak = max(peak, resident_bytes())
-        await asyncio.sleep(0.02)
-    await sending
-    assert flow.moved == 40 * MB
-    assert peak - before < 5 * STREAM_WINDOW
+    assert await risen(client, ssh_host, sink, 40 * MB, slowly) < 5 * STREAM_WINDOW
 
 
 async def test_it_goes_on_over_new_keys(

@@ -132,8 +132,8 @@ async def test_what_was_left_undone_for_weeks(lab: Lab) -> None:
 async def test_quotas_keys_and_half_of_a_stream(lab: Lab) -> None:
     async with pool(lab, "small", "mirror {0} {1}", count=2):
         await lab.sh(
-            "head -c 32 /dev/urandom >/root/small.key && zfs create -o encryption=on -o keyformat=raw "
-            "-o keylocation=file:///root/small.key small/secret && zfs unmount small/secret "
+            "head -c 32 /dev/urandom >/run/small.key && zfs create -o encryption=on -o keyformat=raw "
+            "-o keylocation=file:///run/small.key small/secret && zfs unmount small/secret "
             "&& zfs unload-key small/secret && zfs create small/quota && zfs create small/refquota "
             "&& head -c 11500000 /dev/urandom >/small/quota/f && head -c 11500000 /dev/urandom >/small/refquota/f "
             "&& zfs snapshot small/quota@s && zpool sync small "
