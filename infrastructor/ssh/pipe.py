@@ -1,14 +1,15 @@
 """A stream from a command on one device to a command on another, through us and in constant memory.
 
-Each end is a shell of its own. The sink is started first; once its command reads, the source's begins, and what that
-writes is handed on as it comes. A sink that takes no more stops the source by the window of its channel, so never more
-than a window is here. The exit status comes on stderr, so no byte of the stream is looked at.
+Each end is a shell of its own, both opened at once. The sink's command is started first; once it reads, the source's
+begins, and what that writes is handed on as it comes. A sink that takes no more stops the source by the window of its
+channel, so never more than a window is here. The exit status comes on stderr, so no byte of the stream is looked at.
 """
 
 import asyncio
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from infrastructor.errors import CommandFailed, CommandTimeout, OutcomeUnknown
 from infrastructor.ports.ssh import CommandLine, Flow
@@ -35,13 +36,25 @@ async def pipe(source: "End", sink: "End", flow: Flow) -> None:
     """
     valve = Valve(source, sink, flow)
     try:
-        await sink.start(valve.ignore, valve)
-        await source.start(valve.hand_on, valve)
+        await _both(sink.open(valve.ignore, valve), source.open(valve.hand_on, valve))
+        await sink.start()
+        await source.start()
         await _until_ended(source, sink, flow)
     finally:
         valve.close()
         source.close()
         sink.close()
+
+
+async def _both(*work: Coroutine[Any, Any, None]) -> None:
+    """Do these at once. The first that fails is raised, and ends the other."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 async def _until_ended(source: "End", sink: "End", flow: Flow) -> None:
@@ -160,8 +173,8 @@ class End:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.status: int | None = None
 
-    async def start(self, take: Callable[[bytes], None], valve: Valve) -> None:
-        """Open a session and run the command; returns once it runs."""
+    async def open(self, take: Callable[[bytes], None], valve: Valve) -> None:
+        """Open a session and begin a shell in it; `take` gets what the command writes."""
         self._take, self._valve = take, valve
         link = self._link
         link.users += 1
@@ -172,8 +185,11 @@ class End:
             ),
         )
         self._holder = link.hold(self._give_up, Use.ANSWERING)
+
+    async def start(self) -> None:
+        """Run the command; returns once it runs."""
         redirection = ">&2" if self._sink else "</dev/null"
-        self._channel.write(
+        self.write(
             f"export {TAG}={self.tag};"
             f"printf '\\n{self._nonce} 0\\n';({checked(self._line.text)}) {redirection};"
             f"printf '\\n{self._nonce} 1 %d\\n' $? >&2;exit\n".encode()
@@ -182,7 +198,7 @@ class End:
             async with asyncio.timeout(OPEN_TIMEOUT_S):
                 await self._running
         except TimeoutError as error:
-            raise CommandTimeout(f"{link.name} started no shell within {OPEN_TIMEOUT_S:.0f} s.") from error
+            raise CommandTimeout(f"{self._link.name} started no shell within {OPEN_TIMEOUT_S:.0f} s.") from error
 
     def _give_up(self) -> None:
         if self._channel is not None:
