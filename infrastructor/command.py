@@ -45,6 +45,8 @@ class Command(ABC, Generic[T_co]):
     """Constant POSIX sh text for what one program cannot do. Never built from values."""
     flags: ClassVar[Mapping[str, str]] = {}
     """For bool fields: the word that True stands for."""
+    shapes: ClassVar[Mapping[str, str]] = {}
+    """For other fields: the regular expression that a rule of sudo holds their values to; else any word will do."""
     needs: ClassVar[str | None] = None
     """The program that must be on the device; its absence is `CommandNotAvailable`."""
     timeout: ClassVar[timedelta] = timedelta(seconds=30)

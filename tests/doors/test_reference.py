@@ -1,9 +1,11 @@
 """The generated pages: complete, stable, and known to be stale when they are. The sudoers file: exact."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from infrastructor.catalog import CATALOG
 from infrastructor.cli.render import humane
 from infrastructor.reference import command_line, pages, stale, sudoers_file, write
 from infrastructor.settings import Settings
@@ -56,6 +58,24 @@ def test_the_sudoers_file_allows_exactly_the_root_commands() -> None:
 
     assert "infra ALL=(root) NOPASSWD: /usr/sbin/zpool ^scrub -- [^[:space:]]+$" in text.splitlines()
     assert "zpool list" not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "allowed"),
+    [
+        ("destroy -- tank/data@a", True),
+        ("destroy -r -R -- tank/data@a%c,d", True),
+        ("destroy -- tank/data", False),
+        ("destroy -r -- tank", False),
+        ("destroy -r -- @a", False),
+        ("destroy -- tank tank/data@a", False),
+    ],
+)
+def test_sudo_destroys_snapshots_and_no_dataset(arguments: str, allowed: bool) -> None:
+    """`zfs destroy` takes either; the program allowed by single rules must not be able to take more than we do."""
+    rules = [line for line in sudoers_file(CATALOG, "infra").splitlines() if "NOPASSWD: /usr/sbin/zfs ^destroy" in line]
+    patterns = [re.compile(line.partition("/usr/sbin/zfs ")[2].replace("[:space:]", r"\s")) for line in rules]
+    assert any(pattern.search(arguments) for pattern in patterns) is allowed
 
 
 def test_the_command_line_shown_is_the_one_to_type() -> None:

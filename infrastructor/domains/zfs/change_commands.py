@@ -72,6 +72,7 @@ class DestroySnapshots(ZfsChange):
 
     template = "zfs destroy {descendants} {clones} -- {snapshots}"
     flags = {"descendants": "-r", "clones": "-R"}  # noqa: RUF012
+    shapes = {"snapshots": "[^@[:space:]]+@[^[:space:]]+"}  # noqa: RUF012 (never a dataset, which zfs would destroy too)
     snapshots: str
     descendants: bool = False
     clones: bool = False
