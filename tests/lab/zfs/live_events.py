@@ -65,6 +65,7 @@ async def test_what_happens_is_stored_as_it_happens(lab: Lab) -> None:
         await until(lambda: any(row.data.get("dataset") == "tank@while-away" for row in bus.rows[before:]))
         (gap,) = [row for row in bus.rows if row.kind == GAP]
         assert gap.data["complete"] is True
+        await until(lambda: not watcher._digest.waiting)  # the end of a flood is told when its minute is over
     await lab.sh("zfs destroy tank@while-away")
 
     stored = await lab.ask("zfs_event_list", pool="told", limit=100)
