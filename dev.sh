@@ -31,7 +31,8 @@ find_uv() {
     say "Installing uv into .dev/uv"
     python3 -m venv "$own" 2>/dev/null >&2 \
       || { say "python3 cannot make a virtual environment: apt-get install python3-venv"; exit 1; }
-    "$own/bin/pip" install --quiet --disable-pip-version-check uv >&2
+    "$own/bin/pip" install --quiet --disable-pip-version-check uv >&2 \
+      || { say "uv could not be fetched: pip needs a package index it can reach, or install uv yourself"; exit 1; }
   fi
   echo "$own/bin/uv"
 }
