@@ -4,13 +4,14 @@ import asyncio
 import hashlib
 import os
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from infrastructor.errors import CommandFailed, CommandNotAvailable, CommandTimeout, OutcomeUnknown
+from infrastructor.errors import CommandFailed, CommandNotAvailable, CommandTimeout, OutcomeUnknown, SSHConnectionError
 from infrastructor.ports.devices import Device
 from infrastructor.ports.ssh import Flow
 from infrastructor.ssh import AsyncSSHClient
@@ -164,6 +165,20 @@ async def test_a_program_that_is_missing(client: AsyncSSHClient, ssh_host: Devic
     lines = {"source": line("echo x"), "sink": line("cat >/dev/null")} | {side: line("zfsx", needs="zfsx")}
     with pytest.raises(CommandNotAvailable, match=f"{'host' if side == 'source' else 'other'} has no zfsx"):
         await client.pipe(ssh_host, lines["source"], other, lines["sink"], Flow())
+
+
+@pytest.mark.parametrize("side", ["source", "sink"])
+async def test_an_end_that_cannot_be_reached_keeps_nothing_open_at_the_other(
+    client: AsyncSSHClient, sshd: Sshd, ssh_host: Device, side: str
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        away = sshd.device("away", ssh_port=free.getsockname()[1])
+        ends = {"source": ssh_host, "sink": ssh_host} | {side: away}
+        with pytest.raises(SSHConnectionError, match="refused the connection"):
+            await passed(client, ends["source"], "echo x", ends["sink"], "cat >/dev/null")
+    assert client._links[ssh_host.id].users == 0
+    await passed(client, ssh_host, "echo x", ssh_host, "cat >/dev/null")
 
 
 async def test_a_stream_that_stands_still_is_given_up(client: AsyncSSHClient, ssh_host: Device, other: Device) -> None:
