@@ -153,7 +153,7 @@ class Valve:
 
 
 class End:
-    """One command of the two: a `StreamReceiver`. Its stdout starts with the noise of the login and our marker."""
+    """One command of the two: a `StreamReceiver`. Its streams start with the noise of the login and our marker."""
 
     def __init__(self, link: DeviceLink, line: CommandLine, *, sink: bool, as_root: bool) -> None:
         self._link = link
@@ -191,7 +191,8 @@ class End:
         redirection = ">&2" if self._sink else "</dev/null"
         self.write(
             f"export {TAG}={self.tag};"
-            f"printf '\\n{self._nonce} 0\\n';({checked(self._line.text)}) {redirection};"
+            f"printf '\\n{self._nonce} 0\\n';printf '\\n{self._nonce} 0\\n' >&2;"
+            f"({checked(self._line.text)}) {redirection};"
             f"printf '\\n{self._nonce} 1 %d\\n' $? >&2;exit\n".encode()
         )
         try:
@@ -274,7 +275,8 @@ class End:
             )
         if self.status == NOT_FOUND and self._line.needs:
             raise self._link.lacks(self._line.needs)
-        said = re.sub(rb"\n%s 1 \d+\n" % self._nonce.encode(), b"", self._said).decode("utf-8", "replace").strip()
+        *_, own = self._said.rpartition(self._begin)  # what a login says before is none of it
+        said = re.sub(rb"\n%s 1 \d+\n" % self._nonce.encode(), b"", own).decode("utf-8", "replace").strip()
         raise CommandFailed(
             f"{self._line.needs or 'The command'} on {self._link.name} ended with status {self.status} and said: "
             f"{clean(said, 300) or 'nothing'}",
