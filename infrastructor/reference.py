@@ -93,9 +93,8 @@ def _tuples(command: type[Command[Any]]) -> set[str]:
 
 def _shaped(command: type[Command[Any]], word: str) -> str:
     """A template word as a sudoers regular expression: a slot is one value without blanks, in its shape."""
-    text, *rest = _SLOT.split(word)
-    values = [command.shapes.get(name, "[^[:space:]]+") for name in rest[::2]]
-    return _escaped(text) + "".join(map(str.__add__, values, map(_escaped, rest[1::2])))
+    parts = enumerate(_SLOT.split(word))  # every other one is the name of a slot
+    return "".join(command.shapes.get(part, "[^[:space:]]+") if at % 2 else _escaped(part) for at, part in parts)
 
 
 def _escaped(text: str) -> str:
