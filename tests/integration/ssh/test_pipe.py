@@ -266,6 +266,21 @@ async def test_any_login_shell_carries_it(client: AsyncSSHClient, sshd: Sshd, sh
         remove_user(user)
 
 
+@pytest.mark.parametrize("side", ["source", "sink"])
+async def test_what_a_login_says_is_none_of_what_its_command_said(
+    client: AsyncSSHClient, sshd: Sshd, ssh_host: Device, side: str
+) -> None:
+    user = add_user("/usr/bin/zsh")
+    try:
+        await asyncio.to_thread(Path(f"/home/{user}/.zshenv").write_text, "echo welcome; echo careful >&2\n")
+        ends = {"source": ssh_host, "sink": ssh_host} | {side: sshd.device("noisy", ssh_username=user)}
+        texts = {"source": "echo x", "sink": "cat >/dev/null"} | {side: "echo broken >&2; exit 9"}
+        with pytest.raises(CommandFailed, match=r"status 9 and said: broken$"):
+            await passed(client, ends["source"], texts["source"], ends["sink"], texts["sink"])
+    finally:
+        remove_user(user)
+
+
 async def test_it_holds_no_session_afterwards(client: AsyncSSHClient, start_sshd: Callable[..., Sshd]) -> None:
     narrow = start_sshd("MaxSessions 3")
     host = narrow.device()
